@@ -1,0 +1,1 @@
+//! Typed child processes and a pool of workers over shared memory.

@@ -1,0 +1,1 @@
+//! Child processes on Linux: fork, exec, a zygote, pidfds and typed exit statuses.

@@ -1,0 +1,1 @@
+//! Messages between processes: values as rkyv bytes in shared memory.

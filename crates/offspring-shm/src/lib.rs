@@ -1,0 +1,1 @@
+//! Shared memory: segments, mappings and a crash-safe arena.

@@ -1,0 +1,1 @@
+//! Locks, barriers and the words beneath them, for processes that share memory.

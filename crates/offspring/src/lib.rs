@@ -1,0 +1,1 @@
+//! A family of processes: pools, processes and shared memory with a thread's ease.
