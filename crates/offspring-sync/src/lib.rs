@@ -1,1 +1,3 @@
 //! Locks, barriers and the words beneath them, for processes that share memory.
+
+pub mod primitive;
