@@ -1,0 +1,65 @@
+//! What the rules are told: layers, external crates, and where `unsafe` may stand.
+
+/// Each crate and the crates of this workspace it may depend on. Nothing calls up a floor.
+pub(super) const LAYERS: &[(&str, &[&str])] = &[
+    (
+        "offspring",
+        &[
+            "offspring-pool",
+            "offspring-queue",
+            "offspring-process",
+            "offspring-sync",
+            "offspring-shm",
+        ],
+    ),
+    (
+        "offspring-pool",
+        &[
+            "offspring-queue",
+            "offspring-process",
+            "offspring-sync",
+            "offspring-shm",
+        ],
+    ),
+    ("offspring-queue", &["offspring-sync", "offspring-shm"]),
+    ("offspring-sync", &["offspring-shm"]),
+    ("offspring-shm", &[]),
+    ("offspring-process", &[]),
+    ("offspring-testing", &[]),
+];
+
+/// What any crate's tests may use besides the floors below it. Neither depends on a crate whose tests use it.
+pub(super) const FOR_TESTS: &[&str] = &["offspring-testing", "offspring-process"];
+
+/// The external crates a library may depend on; tests, examples and benches are free.
+pub(super) const EXTERNAL: &[&str] = &["libc", "loom", "memmap2", "nix", "parking_lot", "rkyv"];
+
+/// Libraries that do what this one does: only the package `offspring-benches` may name them.
+pub(super) const PEERS: &[&str] = &[
+    "crossbeam",
+    "crossbeam-channel",
+    "criterion",
+    "iceoryx2",
+    "ipc-channel",
+    "procspawn",
+    "rayon",
+];
+
+/// The folder behind which atomics, cells and futexes are either real or loom's.
+pub(super) const PRIMITIVE_DOOR: &str = "crates/offspring-sync/src/primitive";
+
+/// The crates that go through the door; floor 0 has nothing that loom could model and uses the standard library.
+pub(super) const BEHIND_THE_DOOR: &[&str] = &[
+    "crates/offspring-sync/src",
+    "crates/offspring-queue/src",
+    "crates/offspring-pool/src",
+];
+
+/// The longest file, in lines.
+pub(super) const LONGEST: usize = 600;
+
+/// The only files in which `unsafe` may stand.
+pub(super) const UNSAFE_FILES: &[&str] = &[
+    "crates/offspring-testing/src/watchdog.rs",
+    "crates/offspring-testing/tests/leak_check.rs",
+];
