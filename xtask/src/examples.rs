@@ -234,5 +234,7 @@ mod tests {
             output_within(shell("sleep 1 & echo done"), short)
                 .is_err_and(|what| what.contains("left a process behind"))
         );
+        // The shell's child must be gone before this test is.
+        thread::sleep(Duration::from_secs(1));
     }
 }
