@@ -80,11 +80,17 @@ pub fn touch(bytes: usize) -> Vec<u8> {
     black_box(memory)
 }
 
-/// Waits until the thread of another process, or another thread of this one, sleeps; says whether it does.
-pub fn wait_until_asleep(pid: u32, thread: u32) -> bool {
+/// The kernel's number of the calling thread.
+pub fn thread_number() -> u32 {
+    // SAFETY: gettid takes nothing and cannot fail.
+    unsafe { libc::gettid() }.unsigned_abs()
+}
+
+/// Waits until a thread, of this process or another, sleeps; says whether it does.
+pub fn wait_until_asleep(thread: u32) -> bool {
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
-        let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+        let stat = fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
         if stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S")) {
             return true;
         }

@@ -156,7 +156,8 @@ impl PthreadBarrier {
     /// # Panics
     ///
     /// When glibc refuses.
-    pub fn new(parties: u32) -> Self {
+    pub fn new(parties: usize) -> Self {
+        let parties = u32::try_from(parties).expect("there are few parties");
         let page = SharedPage::<Cell<libc::pthread_barrier_t>>::new();
         // SAFETY: all zeros are a valid place for attributes, which `init` then writes.
         let mut attributes: libc::pthread_barrierattr_t = unsafe { zeroed() };

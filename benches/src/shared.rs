@@ -33,7 +33,6 @@ impl<T: Zeroed> SharedPage<T> {
     /// # Panics
     ///
     /// When there is no memory.
-    #[expect(clippy::new_without_default, reason = "a mapping is made on purpose")]
     pub fn new() -> Self {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
@@ -55,6 +54,12 @@ impl<T: Zeroed> SharedPage<T> {
     /// Where the value is.
     pub fn as_ptr(&self) -> *mut T {
         self.address.as_ptr()
+    }
+}
+
+impl<T: Zeroed> Default for SharedPage<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
