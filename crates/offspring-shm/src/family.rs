@@ -220,8 +220,8 @@ fn create() -> io::Result<Arena> {
     }
     let mut capacity = (limits::memory() / 2).max(SMALLEST);
     if let Some(limit) = limits::file_size() {
-        // The control area takes 3 % of the file.
-        capacity = capacity.min(limit / 16 * 15).max(SMALLEST);
+        // The control area takes up to a ninth of the file.
+        capacity = capacity.min(limit / 6 * 5).max(SMALLEST);
     }
     loop {
         match Arena::create(capacity) {

@@ -225,7 +225,7 @@ fn grandchildren_are_found_by_their_parent() {
     let flag = word();
     let (pid, owner) = member(|_| {
         let (grandchild, _) = member(|owner| {
-            std::mem::forget(family::arena().unwrap().allocate(owner, MIB).unwrap());
+            family::arena().unwrap().allocate(owner, MIB).unwrap();
         });
         wait(grandchild);
         flag.store(grandchild.as_raw() as u64, Release);
