@@ -31,7 +31,7 @@ use nix::sys::stat::fstat;
 use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
 
-use crate::{Arena, Owner, fork_guard, limits};
+use crate::{Arena, Owner, fork_guard, limits, shared};
 
 static ARENA: OnceLock<Arena> = OnceLock::new();
 /// Held while the arena is made or adopted.
@@ -107,6 +107,7 @@ pub fn reserve_child() -> io::Result<Owner> {
 /// As [`reserve_child`].
 pub fn reserve_fork() -> io::Result<Owner> {
     let child = reserve_child()?;
+    shared::keep_for(arena()?, child);
     Ok(child)
 }
 
@@ -157,7 +158,7 @@ pub unsafe fn become_child(owner: Owner) -> io::Result<()> {
     // SAFETY: the caller says that `owner` is this process's tag and that no other thread uses the arena.
     unsafe { arena.settle(owner) };
     sign(arena, owner);
-    Ok(())
+    shared::keep_inherited(arena, owner)
 }
 
 /// Frees all that the process of `owner` still held, then gives its tag up; it never comes back.
@@ -181,6 +182,8 @@ pub unsafe fn release(owner: Owner) -> io::Result<()> {
     if !arena.is_reserved(owner) {
         return Ok(());
     }
+    // Shared values first: what is left of one that the dead process was making or dropping is not for the sweep.
+    shared::release(arena, owner, me);
     // SAFETY: the caller says that the process has ended; `me` is this process.
     unsafe { arena.sweep(owner, me) };
     arena.strike(owner);
@@ -217,8 +220,8 @@ fn create() -> io::Result<Arena> {
     }
     let mut capacity = (limits::memory() / 2).max(SMALLEST);
     if let Some(limit) = limits::file_size() {
-        // The control area takes 3 % of the file.
-        capacity = capacity.min(limit / 16 * 15).max(SMALLEST);
+        // The control area takes up to a ninth of the file.
+        capacity = capacity.min(limit / 6 * 5).max(SMALLEST);
     }
     loop {
         match Arena::create(capacity) {

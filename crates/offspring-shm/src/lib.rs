@@ -1,4 +1,4 @@
-//! Shared memory: segments, mappings, and a crash-safe arena.
+//! Shared memory: segments, mappings, a crash-safe arena, and values that live in it.
 //!
 //! From the ground up:
 //!
@@ -7,6 +7,21 @@
 //! - [`Arena`] hands out blocks of one large segment to many processes. Each block names its [`Owner`] in one word, so
 //!   that the blocks of a process that was killed, at any instruction, are found and given back.
 //! - [`family`] is the arena that a program and the processes it starts have in common.
+//! - [`Shared`] and [`SharedSlice`] are values in the family's arena that every process reads in place.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! use offspring_shm::{Shared, SharedSlice};
+//!
+//! let hits = Shared::new(AtomicU64::new(0))?;
+//! hits.fetch_add(1, Relaxed);
+//!
+//! // A handle is plain data: send it to another process of the family, by whatever way, and make a value of it there.
+//! let table = SharedSlice::from_fn(1000, |i| i as f64)?;
+//! let again = SharedSlice::<f64>::from_handle(table.to_handle())?;
+//! assert_eq!(again[999], 999.0);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 //!
 //! # Trust
 //!
@@ -29,9 +44,13 @@ mod out_of_memory;
 mod owner;
 mod segment;
 mod segment_name;
+mod shared;
+mod shm_safe;
 
 pub use arena::{Arena, Block, Census, Holding};
 pub use mapping::Mapping;
 pub use out_of_memory::OutOfMemory;
 pub use owner::Owner;
 pub use segment::Segment;
+pub use shared::{Handle, Shared, SharedSlice};
+pub use shm_safe::ShmSafe;

@@ -207,15 +207,16 @@ impl Segment {
     /// When the range is not inside the segment, or the system or the file system has no room for it.
     pub fn reserve(&self, range: Range<usize>) -> io::Result<()> {
         self.check_range(&range)?;
-        // In pieces, because a signal makes the kernel undo the whole call: a process with a profiling timer would
-        // never get through a large one.
+        // All at once, so that a file system with a limit refuses at once. A signal makes the kernel undo the whole call:
+        // then in pieces, or a process with a profiling timer would never get through a large one.
         const PIECE: usize = 16 << 20;
+        let mut piece = range.len();
         let mut at = range.start;
         while at < range.end {
-            let len = PIECE.min(range.end - at);
+            let len = piece.min(range.end - at);
             match fallocate(&self.fd, FallocateFlags::empty(), offset(at)?, offset(len)?) {
                 Ok(()) => at += len,
-                Err(Errno::EINTR) => {}
+                Err(Errno::EINTR) => piece = PIECE,
                 Err(error @ (Errno::ENOSPC | Errno::ENOMEM)) => {
                     return Err(io::Error::new(
                         io::ErrorKind::OutOfMemory,

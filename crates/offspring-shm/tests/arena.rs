@@ -60,11 +60,8 @@ fn check(arena: &Arena, block: Block, number: u64) {
     let step = (block.capacity / 8 / 512).max(1);
     for word in (0..block.capacity / 8).step_by(step) {
         // SAFETY: as in `fill`.
-        assert_eq!(
-            unsafe { at.add(word).read() },
-            number,
-            "somebody else wrote into {block:?}"
-        );
+        let found = unsafe { at.add(word).read() };
+        assert_eq!(found, number, "somebody else wrote into {block:?}");
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
                     .split_ascii_whitespace()
                     .next()
                     .unwrap_or_default()
-                    .trim_end_matches(['.', ':', ';', ')']);
+                    .trim_end_matches(['.', ':', ';', ')', '`']);
                 if is_label(label) {
                     places
                         .entry(label.to_owned())
@@ -64,7 +64,7 @@ mod tests {
     fn two_sides_pass_even_in_two_crates() {
         let workspace = Workspace::default()
             .with_file("crates/a/src/lib.rs", "// PAIRS: published, freed\n// PAIRS: freed")
-            .with_file("crates/b/src/lib.rs", "x(); // PAIRS: published (the reader's side)");
+            .with_file("crates/b/src/lib.rs", "/// The flag. `PAIRS: published`");
         assert_findings(check(&workspace), &[]);
     }
 

@@ -57,9 +57,8 @@ impl Cache {
         // Zeroed memory is an empty cache, and untouched pages cost nothing.
         let shelves = Box::<[Shelf]>::new_zeroed_slice(SHARDS * CLASSES);
         // SAFETY: all zero is a shelf that is not busy and has no blocks.
-        Self {
-            shelves: unsafe { shelves.assume_init() },
-        }
+        let shelves = unsafe { shelves.assume_init() };
+        Self { shelves }
     }
 
     /// The most blocks of a class that a shelf keeps.

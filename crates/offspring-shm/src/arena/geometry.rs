@@ -105,7 +105,7 @@ impl Geometry {
         };
         let page = page_size().max(4096);
         // A small arena needs fewer records, and may live in an address space with a limit.
-        let records = Tag::MAX_RECORD.min(chunks * 256);
+        let records = Tag::MAX_RECORD.min(chunks * 128);
         let roster_at = place(PLACES * PLACE, page);
         let chunk_words_at = place(chunks * 8, page);
         let commit_words_at = place(chunks * 8, page);

@@ -31,17 +31,7 @@ impl Arena {
         for at in 0..self.ready_chunks() {
             let word = self.chunk(at).load(Acquire); // PAIRS: chunk-word
             match Chunk::decode(word) {
-                Chunk::Head { tag, len } if tag == dead => {
-                    // PAIRS: chunk-word
-                    if self
-                        .chunk(at)
-                        .compare_exchange(word, word::head(by, len), AcqRel, Relaxed)
-                        .is_ok()
-                    {
-                        self.release_extent(at, by, len);
-                        freed += 1;
-                    }
-                }
+                Chunk::Head { tag, len } if tag == dead => freed += usize::from(self.sweep_extent(at, word, len, by)),
                 Chunk::Cont { tag, distance } if tag == dead && !self.is_covered(at, distance) => {
                     // PAIRS: chunk-word
                     let _ = self.chunk(at).compare_exchange(word, FREE, AcqRel, Relaxed);
@@ -51,6 +41,18 @@ impl Arena {
             freed += self.sweep_blocks(at, dead);
         }
         freed
+    }
+
+    fn sweep_extent(&self, start: usize, word: u64, len: usize, by: Tag) -> bool {
+        // PAIRS: chunk-word
+        let mine = self
+            .chunk(start)
+            .compare_exchange(word, word::head(by, len), AcqRel, Relaxed)
+            .is_ok();
+        if mine {
+            self.release_extent(start, by, len);
+        }
+        mine
     }
 
     /// The block words of every chunk that ever was a slab are looked at, whatever the chunk is now: a process can die

@@ -1,0 +1,3 @@
+//! Forks, from a `main` with one thread.
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! Values in the family's arena that every process reads in place.
+
+mod handle;
+mod hold;
+mod record;
+mod registry;
+mod slice;
+mod value;
+
+pub use handle::Handle;
+pub use slice::SharedSlice;
+pub use value::Shared;
+
+pub(crate) use registry::{keep_for, keep_inherited, release};
