@@ -4,23 +4,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use offspring_benches::{PthreadMutex, Setting, SharedPage, fork, now_ns, pin, wait_until_asleep};
+use offspring_benches::{PthreadMutex, Setting, SharedPage, now_ns, pin, wait_until_asleep};
+
+use crate::parties::{Child, Kind};
 
 /// A lock whose holder may die.
 pub(crate) trait Survivor {
-    /// Locks; `true` when the owner died.
-    fn lock(&self) -> bool;
-    /// Unlocks.
-    fn unlock(&self);
+    /// Runs a function while the lock is held, and tells it whether the owner before died.
+    fn locked(&self, inside: impl FnOnce(bool));
 }
 
 impl Survivor for PthreadMutex {
-    fn lock(&self) -> bool {
-        PthreadMutex::lock(self)
-    }
-
-    fn unlock(&self) {
-        PthreadMutex::unlock(self);
+    fn locked(&self, inside: impl FnOnce(bool)) {
+        inside(self.lock());
+        self.unlock();
     }
 }
 
@@ -28,27 +25,29 @@ const HELD: usize = 0;
 const RETURNED_AT: usize = 1;
 
 /// Microseconds from SIGKILL to the return of `lock`.
-pub(crate) fn latency(setting: &Setting, lock: &impl Survivor) -> Result<f64, String> {
+pub(crate) fn latency(setting: &Setting, kind: Kind, lock: &impl Survivor) -> Result<f64, String> {
     let words = &SharedPage::<[AtomicU64; 2]>::new();
     pin(0);
     setting.sample(|| {
         words.iter().for_each(|word| word.store(0, Ordering::SeqCst));
-        let holder = fork(|| {
+        let holder = Child::start(kind, || {
             pin(0);
-            lock.lock();
-            words[HELD].store(1, Ordering::SeqCst);
-            loop {
-                thread::sleep(Duration::from_secs(60));
-            }
+            lock.locked(|_| {
+                words[HELD].store(1, Ordering::SeqCst);
+                loop {
+                    thread::sleep(Duration::from_secs(60));
+                }
+            });
         });
         while words[HELD].load(Ordering::SeqCst) == 0 {
             thread::sleep(Duration::from_micros(50));
         }
-        let waiter = fork(|| {
+        let waiter = Child::start(kind, || {
             pin(1);
-            assert!(lock.lock(), "the lock must say that its owner died");
-            words[RETURNED_AT].store(now_ns(), Ordering::SeqCst);
-            lock.unlock();
+            lock.locked(|died| {
+                words[RETURNED_AT].store(now_ns(), Ordering::SeqCst);
+                assert!(died, "the lock must say that its owner died");
+            });
         });
         // Asleep in the kernel, and long enough for the processor to be idle.
         if !wait_until_asleep(waiter.pid()) || !wait_until_asleep(holder.pid()) {

@@ -4,6 +4,7 @@ mod barrier;
 mod contended;
 mod death;
 mod event;
+mod ours;
 mod parties;
 mod uncontended;
 
@@ -29,6 +30,7 @@ fn uncontended() -> Vec<Case> {
             better: Better::Lower,
             what: "lock, add one, unlock; nobody else wants it; one pinned thread",
             implementations: vec![
+                Implementation::new("offspring", |setting| uncontended::mutex(setting, &ours::mutex())),
                 Implementation::new("parking_lot", |setting| {
                     uncontended::mutex(setting, &parking_lot::Mutex::new(()))
                 }),
@@ -74,6 +76,9 @@ fn contended_by<const PARTIES: usize>(name: &'static str, what: &'static str) ->
         better: Better::Higher,
         what,
         implementations: vec![
+            Implementation::new("offspring", |setting| {
+                contended::pairs(setting, PARTIES, Kind::Family, &ours::mutex())
+            }),
             Implementation::new("parking_lot", |setting| {
                 contended::pairs(setting, PARTIES, Kind::Threads, &parking_lot::Mutex::new(()))
             }),
@@ -96,9 +101,14 @@ fn death() -> Vec<Case> {
         unit: "us",
         better: Better::Lower,
         what: "from SIGKILL of the holder (processor 0) to the sleeping waiter's return (processor 1)",
-        implementations: vec![Implementation::new("pthread_robust", |setting| {
-            death::latency(setting, &PthreadMutex::new(true))
-        })],
+        implementations: vec![
+            Implementation::new("offspring", |setting| {
+                death::latency(setting, Kind::Family, &ours::mutex())
+            }),
+            Implementation::new("pthread_robust", |setting| {
+                death::latency(setting, Kind::Processes, &PthreadMutex::new(true))
+            }),
+        ],
     }]
 }
 

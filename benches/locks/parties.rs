@@ -1,16 +1,73 @@
+// UNSAFETY: a forked child takes its place in the family, and its parent gives the place up, which only they can know to be right.
+#![expect(unsafe_code, reason = "become_child and release")]
 //! Several parties that do the same at the same time, as processes or as threads.
 
 use std::thread;
 
-use offspring_benches::{fork, pin};
+use offspring_benches::{Forked, fork, pin};
+use offspring_shm::{Owner, family};
 
 /// What the parties are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Forked children that are members of the family.
+    Family,
     /// Forked children.
     Processes,
     /// Threads of the measuring process, for peers that know no other.
     Threads,
+}
+
+/// A forked child, killed and reaped when it is dropped before it was waited for.
+#[derive(Debug)]
+pub(crate) struct Child {
+    forked: Option<Forked>,
+    owner: Option<Owner>,
+}
+
+impl Child {
+    /// Forks a child that runs a function and exits.
+    pub(crate) fn start(kind: Kind, run: impl FnOnce()) -> Self {
+        let owner = (kind == Kind::Family).then(|| family::reserve_fork().expect("the family has room"));
+        let forked = fork(|| {
+            if let Some(owner) = owner {
+                // SAFETY: reserved above for this child alone, which has one thread.
+                unsafe { family::become_child(owner) }.expect("the tag was reserved");
+            }
+            run();
+        });
+        Self {
+            forked: Some(forked),
+            owner,
+        }
+    }
+
+    fn forked(&self) -> &Forked {
+        self.forked.as_ref().expect("the child was not waited for")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.forked().pid()
+    }
+
+    pub(crate) fn kill(&self) {
+        self.forked().kill();
+    }
+
+    pub(crate) fn wait(mut self) -> Result<(), String> {
+        self.forked.take().expect("a child is waited for once").wait()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Kills and reaps it, if it was not waited for.
+        drop(self.forked.take());
+        if let Some(owner) = self.owner {
+            // SAFETY: the process has ended, and only its parent releases it.
+            unsafe { family::release(owner) }.expect("the child's place can be given up");
+        }
+    }
 }
 
 /// Runs `party(0)`, `party(1)`, ... at the same time, each pinned to its processor, and `meanwhile` beside them.
@@ -24,14 +81,8 @@ pub(crate) fn run<R>(
         pin(number);
         party(number);
     };
-    match kind {
-        Kind::Processes => {
-            let children: Vec<_> = (0..parties).map(|number| fork(|| pinned(number))).collect();
-            let result = meanwhile();
-            children.into_iter().try_for_each(|child| child.wait())?;
-            Ok(result)
-        }
-        Kind::Threads => thread::scope(|scope| {
+    if kind == Kind::Threads {
+        return thread::scope(|scope| {
             let pinned = &pinned;
             let threads: Vec<_> = (0..parties).map(|number| scope.spawn(move || pinned(number))).collect();
             let result = meanwhile();
@@ -45,6 +96,12 @@ pub(crate) fn run<R>(
             } else {
                 Err(format!("{failed} threads panicked"))
             }
-        }),
+        });
     }
+    let children: Vec<_> = (0..parties)
+        .map(|number| Child::start(kind, || pinned(number)))
+        .collect();
+    let result = meanwhile();
+    children.into_iter().try_for_each(Child::wait)?;
+    Ok(result)
 }

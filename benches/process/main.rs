@@ -1,5 +1,6 @@
 //! Starting a trivial child and waiting for its end, from a small parent and from one that has touched 1 GiB.
 
+mod ours;
 mod peers;
 
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
                 better: Better::Lower,
                 what: "from the call until a trivial child has been waited for; small parent, nothing pinned",
                 implementations: vec![
+                    Implementation::new("offspring_zygote", |setting| setting.microseconds(ours::zygote)),
+                    Implementation::new("offspring_spawn", |setting| setting.microseconds(ours::spawn)),
+                    Implementation::new("offspring_fork", |setting| setting.microseconds(ours::fork)),
                     Implementation::new("fork_wait", |setting| setting.microseconds(peers::fork_wait)),
                     Implementation::new("posix_spawn", |setting| setting.microseconds(peers::posix_spawn)),
                     Implementation::new("procspawn", |setting| setting.microseconds(peers::procspawn)),
@@ -30,6 +34,9 @@ fn main() -> ExitCode {
                 better: Better::Lower,
                 what: "the same when the parent has touched 1 GiB in pages of 4 KiB",
                 implementations: vec![
+                    Implementation::new("offspring_zygote", |setting| with_1_gib(setting, ours::zygote)),
+                    Implementation::new("offspring_spawn", |setting| with_1_gib(setting, ours::spawn)),
+                    Implementation::new("offspring_fork", |setting| with_1_gib(setting, ours::fork)),
                     Implementation::new("fork_wait", |setting| with_1_gib(setting, peers::fork_wait)),
                     Implementation::new("posix_spawn", |setting| with_1_gib(setting, peers::posix_spawn)),
                     Implementation::new("procspawn", |setting| with_1_gib(setting, peers::procspawn)),

@@ -1,13 +1,14 @@
 // UNSAFETY: placement, clocks and process groups are C interfaces.
 #![expect(
     unsafe_code,
-    reason = "sched_setaffinity, clock_gettime, madvise, getrusage and kill"
+    reason = "sched_setaffinity, clock_gettime, madvise, getrusage, waitpid, prctl and kill"
 )]
 //! The machine under the measurements: processors, clocks, memory.
 
 use std::fs;
 use std::hint::black_box;
 use std::mem::zeroed;
+use std::ptr::null_mut;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,44 @@ pub(crate) fn kill_group(leader: u32) {
     let group = i32::try_from(leader).expect("process numbers are small");
     // SAFETY: the group was made for the child, which was not reaped yet or left the group behind.
     unsafe { libc::kill(-group, libc::SIGKILL) };
+}
+
+/// Makes the orphans of our children ours: what they cost is then counted as ours, and nobody else has to reap them.
+pub(crate) fn adopt_orphans() {
+    // SAFETY: this option takes a number and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1_u64, 0_u64, 0_u64, 0_u64) };
+}
+
+/// Waits for the children that a measurement left behind, as a zygote that ends with its parent; what still runs after a second is killed.
+pub(crate) fn reap_orphans() {
+    let end = Instant::now() + Duration::from_secs(1);
+    loop {
+        // SAFETY: a null status is allowed. Only this thread has children, and none is waited for elsewhere now.
+        match unsafe { libc::waitpid(-1, null_mut(), libc::WNOHANG) } {
+            -1 => return,
+            0 if Instant::now() < end => sleep(Duration::from_millis(1)),
+            0 => children_of_ours().for_each(kill),
+            _ => {}
+        }
+    }
+}
+
+fn children_of_ours() -> impl Iterator<Item = u32> {
+    let me = std::process::id();
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(move |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+        parent == Some(me)
+    })
+}
+
+fn kill(pid: u32) {
+    // SAFETY: the process is a child of ours that was not reaped, so the number is still its own.
+    unsafe { libc::kill(i32::try_from(pid).expect("process numbers are small"), libc::SIGKILL) };
 }
 
 /// The work of the whole machine against that of our children.

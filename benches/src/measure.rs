@@ -35,6 +35,8 @@ pub(crate) fn answer_of(mut command: Command) -> Result<Answer, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
+    // The reason is enough in a table.
+    command.env("RUST_BACKTRACE", "0");
     crate::work::tell(&mut command);
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
     let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));

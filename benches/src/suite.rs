@@ -7,7 +7,7 @@ use crate::cli::{Options, Request};
 use crate::machine::Load;
 use crate::report::{Row, Table, append_json};
 use crate::sampling::Setting;
-use crate::{measure, python};
+use crate::{machine, measure, python};
 
 /// Which of two values is the better one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,7 @@ fn measure_here(cases: &[Case], case: &str, implementation: &str, setting: &Sett
 
 fn compare(suite: &str, cases: &[Case], options: &Options) -> Result<(), String> {
     let start = Instant::now();
+    machine::adopt_orphans();
     let rounds = if options.quick { 3 } else { 7 };
     let mut failures = 0;
     for case in cases.iter().filter(|case| options.selects(case.name)) {
@@ -164,6 +165,7 @@ fn rounds_of(case: &Case, rounds: usize, options: &Options) -> Vec<Row> {
                     Err(reason.to_owned())
                 }
             };
+            machine::reap_orphans();
             match result {
                 Ok(answer) => row.add(answer),
                 Err(reason) => row.failure = Some(reason),

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Outcome;
 use crate::cargo::Cargo;
-use crate::workspace::Workspace;
+use crate::workspace::{Target, Workspace};
 
 /// A torture test and where it lives. It reads how long to run and its seed from the environment, and prints the seed.
 #[derive(Debug)]
@@ -14,13 +14,17 @@ struct Suite {
     test: &'static str,
 }
 
-const SUITES: &[Suite] = &[];
+const SUITES: &[Suite] = &[Suite {
+    name: "arena",
+    package: "offspring-shm",
+    test: "kill",
+}];
 
 /// The number of seconds each suite of the run may take.
-const SECONDS: &str = "OFFSPRING_STRESS_SECONDS";
+const SECONDS: &str = "OFFSPRING_TORTURE_SECONDS";
 
 /// A number from which all random choices follow.
-const SEED: &str = "OFFSPRING_STRESS_SEED";
+const SEED: &str = "OFFSPRING_TORTURE_SEED";
 
 /// Runs the suites that are named, or all.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -41,17 +45,19 @@ pub(crate) fn unlisted(workspace: &Workspace) -> Vec<String> {
 fn differences(workspace: &Workspace, suites: &[Suite]) -> Vec<String> {
     let mut found = Vec::new();
     for package in &workspace.packages {
-        for target in package
-            .targets_of_kind("test")
-            .filter(|target| target.name.contains("torture"))
-        {
-            if !suites
-                .iter()
-                .any(|suite| suite.package == package.name && suite.test == target.name)
-            {
+        // A torture test is known by its asking how long to run.
+        let asks = |target: &&Target| {
+            workspace
+                .files
+                .get(&target.path)
+                .is_some_and(|text| text.contains(SECONDS))
+        };
+        for target in package.targets_of_kind("test").filter(asks) {
+            let listed = |suite: &Suite| suite.package == package.name && suite.test == target.name;
+            if !suites.iter().any(listed) {
+                let (test, package) = (&target.name, &package.name);
                 found.push(format!(
-                    "the test {} of {} belongs to no suite: `cargo xtask stress` would not run it",
-                    target.name, package.name
+                    "the torture test {test} of {package} belongs to no suite: `cargo xtask stress` would not run it"
                 ));
             }
         }
@@ -177,23 +183,18 @@ mod tests {
 
     #[test]
     fn a_torture_test_without_a_suite_and_a_suite_without_a_test_are_found() {
-        let target = crate::workspace::Target {
-            name: "torture_rw".to_owned(),
-            kind: "test".to_owned(),
-            path: String::new(),
-        };
-        let package = crate::workspace::Package {
-            name: "sync".to_owned(),
-            targets: vec![target],
-            ..Default::default()
-        };
-        let workspace = Workspace {
-            packages: vec![package],
-            ..Workspace::default()
-        };
+        let workspace = Workspace::default()
+            .with_package("sync", "test", "sync/src/torture_rw.rs")
+            .with_file(
+                "sync/src/torture_rw.rs",
+                "//! `OFFSPRING_TORTURE_SECONDS` says how long.",
+            );
         let found = differences(&workspace, &TWO[..1]);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].contains("torture_rw of sync belongs to no suite"), "{found:?}");
+        assert!(
+            found[0].contains("torture test sync of sync belongs to no suite"),
+            "{found:?}"
+        );
         assert!(found[1].contains("does not exist"), "{found:?}");
     }
 }

@@ -143,7 +143,8 @@ fn discard(payload: Box<dyn Any + Send>) {
     LAST.take();
 }
 
-fn install_hook() {
+/// Has panics recorded while [`catch_panic`] is active; once in a process and its copies.
+pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     // The hook cannot be changed while this thread is unwinding; a later call does it then.
     if INSTALLED.is_completed() || std::thread::panicking() {

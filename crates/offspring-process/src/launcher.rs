@@ -1,4 +1,7 @@
 //! What a new process is to be like, and how it is started.
+//!
+// UNSAFETY: the checked fork, once it has checked.
+#![expect(unsafe_code, reason = "fork of a process with one thread")]
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,10 +11,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::environment::Variable;
 use crate::failure::While;
 use crate::request::{self, Request, open_stream};
-use crate::settings::{Settings, Variable};
-use crate::{Child, EntryPoint, Forked, Resource, Stdio, fork, hook, spawn, zygote};
+use crate::settings::Settings;
+use crate::{Child, EntryPoint, Forked, Resource, Stdio, fork, hook, kernel, spawn, zygote};
 
 /// How a process is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -221,7 +225,6 @@ impl Launcher {
         }
         // What is buffered would be written twice.
         io::stdout().flush()?;
-        #[expect(unsafe_code, reason = "fork of a process with one thread")]
         // SAFETY: this is the only thread, so that the copy may do whatever this process may.
         let forked = unsafe { fork() };
         match forked? {
@@ -264,7 +267,7 @@ impl Launcher {
             nix::unistd::dup2_stderr(fd)?;
         }
         self.settings.apply_name("");
-        request::empty_signal_mask();
+        kernel::empty_signal_mask();
         if self.settings.can_fail() {
             request::apply(&self.settings)
         } else {

@@ -9,8 +9,8 @@
 //! The other direction carries at most two messages, the outcome of the settings and the report of a panic, so that the
 //! send buffer never fills: the kernel would signal the space that becomes free, too.
 //!
-// UNSAFETY: fcntl commands that nix has no names for, on a descriptor that the whole process owns.
-#![expect(unsafe_code, reason = "F_SETSIG")]
+// UNSAFETY: a descriptor that the whole process owns.
+#![expect(unsafe_code, reason = "a descriptor kept as a number")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -20,9 +20,9 @@ use std::time::Instant;
 use nix::poll::PollFlags;
 
 use crate::packet::{self, Absent, Kind, Packet};
-use crate::poll;
 use crate::private::PrivateFd;
 use crate::wire::Writer;
+use crate::{kernel, poll};
 
 const NONE: i32 = -1;
 
@@ -75,42 +75,23 @@ impl Lifeline {
 
 /// Ties this process to the holder of the other end of `end`, for the rest of its life. If that one is already gone,
 /// this process is killed here.
+#[inline(always)]
 pub(crate) fn arm(end: OwnedFd) -> io::Result<()> {
     let fd = end.as_raw_fd();
-    // SAFETY: fcntl commands without pointers on an open descriptor.
-    unsafe {
-        check(libc::fcntl(fd, libc::F_SETOWN, libc::getpid()))?;
-        check(libc::fcntl(fd, F_SETSIG, libc::SIGKILL))?;
-        check(libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK))?;
-    }
+    kernel::fcntl(fd, libc::F_SETOWN, kernel::process_id())?;
+    kernel::fcntl(fd, F_SETSIG, libc::SIGKILL)?;
+    kernel::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK)?;
     // Only now: a hang-up before O_ASYNC was set is seen here, one after it is signalled by the kernel.
-    let mut ready = libc::pollfd {
-        fd,
-        events: 0,
-        revents: 0,
-    };
-    // SAFETY: one pollfd that lives until the call returns; kill takes no pointers.
-    unsafe {
-        if libc::poll(&raw mut ready, 1, 0) > 0 && ready.revents & libc::POLLHUP != 0 {
-            libc::kill(libc::getpid(), libc::SIGKILL);
-        }
+    if kernel::has_hung_up(end.as_fd()) {
+        kernel::kill_this_process();
     }
     ARMED.store(end.into_raw_fd(), Ordering::Relaxed);
     Ok(())
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
 /// Whether `fd` still is a lifeline: user code may have closed every descriptor and opened others.
 fn is_lifeline(fd: i32) -> bool {
-    // SAFETY: an fcntl command without pointers; a number that is not open is an error.
-    fd != NONE && unsafe { libc::fcntl(fd, F_GETSIG) } == libc::SIGKILL
+    fd != NONE && kernel::fcntl(fd, F_GETSIG, 0).is_ok_and(|signal| signal == libc::SIGKILL)
 }
 
 /// Closes the lifeline of the process that this one was forked from. Async-signal-safe.

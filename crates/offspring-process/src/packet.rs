@@ -121,21 +121,27 @@ impl Packet {
     }
 
     /// The body of this message, which was received into `buffer`; read from its memfd, into `long`, if it is long.
+    #[inline(always)]
     pub(crate) fn body<'a>(&mut self, buffer: &'a [u8], long: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        let Some(memfd) = self.memfd.take() else {
-            return Ok(&buffer[HEADER..HEADER + self.length]);
-        };
-        long.try_reserve_exact(self.length)
-            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "not enough memory for a message"))?;
-        File::from(memfd).take(self.length as u64).read_to_end(long)?;
-        if long.len() != self.length {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "malformed message: its body is too short",
-            ));
+        match self.memfd.take() {
+            None => Ok(&buffer[HEADER..HEADER + self.length]),
+            Some(memfd) => read_body(memfd, self.length, long),
         }
-        Ok(long)
     }
+}
+
+#[cold]
+fn read_body(memfd: OwnedFd, length: usize, long: &mut Vec<u8>) -> io::Result<&[u8]> {
+    long.try_reserve_exact(length)
+        .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "not enough memory for a message"))?;
+    File::from(memfd).take(length as u64).read_to_end(long)?;
+    if long.len() != length {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "malformed message: its body is too short",
+        ));
+    }
+    Ok(long)
 }
 
 /// Sends a message whose body is `head` followed by `tail`.

@@ -8,16 +8,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process;
-
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use std::{process, vec};
 
 use crate::failure::Failure;
 use crate::packet::{self, Kind, Packet};
 use crate::settings::Settings;
 use crate::socket::MAX_DESCRIPTORS;
 use crate::wire::{Reader, Writer};
-use crate::{Arguments, EntryPoint, PANIC_CODE, Panic, catch_panic, image, lifeline};
+use crate::{Arguments, EntryPoint, PANIC_CODE, Panic, catch_panic, image, kernel, lifeline};
 
 /// What a new process is told.
 pub(crate) struct Request<'a> {
@@ -42,7 +40,6 @@ impl<'a> Request<'a> {
         }
         let mut head = Writer::new();
         head.u64(offset);
-        head.bytes(entry.name().as_bytes());
         settings.encode(&mut head);
         for stream in streams {
             head.flag(stream.is_some());
@@ -80,15 +77,16 @@ pub(crate) fn become_process(mut packet: Packet, buffer: &[u8]) -> ! {
     }
 }
 
+#[inline(always)]
 fn prepare(
     packet: &mut Packet,
     buffer: &[u8],
-    mut descriptors: impl Iterator<Item = OwnedFd>,
+    mut descriptors: vec::IntoIter<OwnedFd>,
 ) -> io::Result<(&'static EntryPoint, Arguments)> {
     let mut long = Vec::new();
     let mut reader = Reader::new(packet.body(buffer, &mut long)?);
     let offset = reader.u64()?;
-    let entry = EntryPoint::at(offset, reader.text()?)?;
+    let entry = EntryPoint::at(offset)?;
     let settings = Settings::decode(&mut reader)?;
     let mut streams = [None, None, None];
     for stream in &mut streams {
@@ -98,18 +96,24 @@ fn prepare(
     }
     replace_streams(streams)?;
     settings.apply_name(entry.name());
-    empty_signal_mask();
+    kernel::empty_signal_mask();
     if settings.can_fail() {
         apply(&settings)?;
     }
-    let payload = reader.rest().to_vec();
-    Ok((
-        entry,
-        Arguments {
-            payload,
-            descriptors: descriptors.collect(),
-        },
-    ))
+    let payload = reader.rest();
+    let payload = if payload.is_empty() {
+        Vec::new()
+    } else {
+        payload.to_vec()
+    };
+    let descriptors = if descriptors.len() == 0 {
+        // Not freed: that would be the first thing to touch the allocator's pages.
+        std::mem::forget(descriptors);
+        Vec::new()
+    } else {
+        descriptors.collect()
+    };
+    Ok((entry, Arguments { payload, descriptors }))
 }
 
 /// Applies settings that can fail, and tells the parent that they are in force.
@@ -121,24 +125,20 @@ pub(crate) fn apply(settings: &Settings) -> io::Result<()> {
 }
 
 /// Puts the streams that were passed in the place of 0, 1 and 2. The others are `/dev/null`, as 0 is on entry.
+#[inline(always)]
 fn replace_streams([stdin, stdout, stderr]: [Option<OwnedFd>; 3]) -> io::Result<()> {
-    match &stdout {
-        Some(stdout) => nix::unistd::dup2_stdout(stdout)?,
-        None => nix::unistd::dup2_stdout(io::stdin())?,
-    }
-    match &stderr {
-        Some(stderr) => nix::unistd::dup2_stderr(stderr)?,
-        None => nix::unistd::dup2_stderr(io::stdin())?,
-    }
-    if let Some(stdin) = &stdin {
-        nix::unistd::dup2_stdin(stdin)?;
+    // Standard input last: until then it is what the streams that were not passed become.
+    for (stream, passed) in [(1, stdout), (2, stderr), (0, stdin)] {
+        match passed {
+            Some(fd) => {
+                kernel::replace_stream(fd.as_fd(), stream)?;
+                kernel::close(fd);
+            }
+            None if stream != 0 => kernel::replace_stream(io::stdin().as_fd(), stream)?,
+            None => {}
+        }
     }
     Ok(())
-}
-
-pub(crate) fn empty_signal_mask() {
-    // Only a bad argument could fail.
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 /// Reports an error to the parent and exits.

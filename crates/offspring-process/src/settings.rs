@@ -1,33 +1,24 @@
 //! What a child changes about itself before it runs.
 //!
-// UNSAFETY: the environment is changed, and system calls are made that nix does not cover.
-#![expect(
-    unsafe_code,
-    reason = "set_var, setpriority, signal dispositions, affinity masks of any size"
-)]
+// UNSAFETY: system calls that nix does not cover.
+#![expect(unsafe_code, reason = "setpriority, signal dispositions, affinity masks of any size")]
 
-use std::env;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::sys::resource::setrlimit;
 
 use crate::Resource;
+use crate::environment::Variable;
 use crate::failure::While;
+use crate::kernel;
 use crate::wire::{Reader, Writer};
 
 /// The most processors that any kernel is built for, and a bound for the mask that is sent to it.
 const MAX_CPUS: usize = 8192;
 const MASK_WORDS: usize = MAX_CPUS / 64;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Variable {
-    Clear,
-    Set(OsString, OsString),
-    Remove(OsString),
-}
 
 /// What a child changes about itself before it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,18 +48,7 @@ impl Settings {
 
     /// Refuses what no system would accept, or what it would silently change.
     pub(crate) fn validate(&self) -> io::Result<()> {
-        for variable in &self.environment {
-            let (key, value) = match variable {
-                Variable::Clear => continue,
-                Variable::Set(key, value) => (key, value.as_bytes()),
-                Variable::Remove(key) => (key, &[][..]),
-            };
-            if key.is_empty() || key.as_bytes().contains(&b'=') || key.as_bytes().contains(&0) || value.contains(&0) {
-                return Err(invalid(format!(
-                    "environment variable {key:?} has an impossible name or value"
-                )));
-            }
-        }
+        self.environment.iter().try_for_each(Variable::validate)?;
         if let Some(directory) = &self.directory
             && directory.as_os_str().as_bytes().contains(&0)
         {
@@ -106,22 +86,9 @@ impl Settings {
             return;
         }
         writer.length(self.environment.len());
-        for variable in &self.environment {
-            match variable {
-                Variable::Clear => writer.u8(0),
-                Variable::Set(key, value) => {
-                    writer.u8(1);
-                    writer.bytes(key.as_bytes());
-                    writer.bytes(value.as_bytes());
-                }
-                Variable::Remove(key) => {
-                    writer.u8(2);
-                    writer.bytes(key.as_bytes());
-                }
-            }
-        }
+        self.environment.iter().for_each(|variable| variable.encode(writer));
         writer.option(self.directory.as_ref(), |writer, path| {
-            writer.bytes(path.as_os_str().as_bytes())
+            writer.bytes(path.as_os_str().as_bytes());
         });
         writer.length(self.limits.len());
         for &(resource, soft, hard) in &self.limits {
@@ -138,25 +105,28 @@ impl Settings {
         });
     }
 
+    /// Inlined with what every new process does, see the module `kernel`.
+    #[inline(always)]
     pub(crate) fn decode(reader: &mut Reader<'_>) -> io::Result<Self> {
         let mut settings = Self {
             name: reader.option(|reader| Ok(reader.text()?.to_owned()))?,
             ignore_interrupt: reader.flag()?,
             ..Self::default()
         };
-        if !reader.flag()? {
-            return Ok(settings);
+        if reader.flag()? {
+            settings.decode_rest(reader)?;
         }
-        let text = |reader: &mut Reader<'_>| Ok::<_, io::Error>(OsString::from_vec(reader.bytes()?.to_vec()));
+        Ok(settings)
+    }
+
+    #[cold]
+    fn decode_rest(&mut self, reader: &mut Reader<'_>) -> io::Result<()> {
+        let settings = self;
         for _ in 0..reader.count(1)? {
-            settings.environment.push(match reader.u8()? {
-                0 => Variable::Clear,
-                1 => Variable::Set(text(reader)?, text(reader)?),
-                2 => Variable::Remove(text(reader)?),
-                _ => return Err(io::ErrorKind::InvalidData.into()),
-            });
+            settings.environment.push(Variable::decode(reader)?);
         }
-        settings.directory = reader.option(text)?.map(PathBuf::from);
+        let path = |reader: &mut Reader<'_>| Ok(PathBuf::from(OsStr::from_bytes(reader.bytes()?)));
+        settings.directory = reader.option(path)?;
         for _ in 0..reader.count(17)? {
             let resource = Resource::from_byte(reader.u8()?).ok_or(io::ErrorKind::InvalidData)?;
             settings.limits.push((resource, reader.u64()?, reader.u64()?));
@@ -167,7 +137,7 @@ impl Settings {
                 .map(|_| reader.length())
                 .collect::<io::Result<_>>()
         })?;
-        Ok(settings)
+        Ok(())
     }
 
     /// Puts the settings into force in this process.
@@ -181,14 +151,8 @@ impl Settings {
     /// The setting that failed, by name.
     pub(crate) unsafe fn apply(&self) -> io::Result<()> {
         for variable in &self.environment {
-            // SAFETY: there is no other thread. The names were checked by `validate`.
-            unsafe {
-                match variable {
-                    Variable::Clear => env::vars_os().for_each(|(key, _)| env::remove_var(key)),
-                    Variable::Set(key, value) => env::set_var(key, value),
-                    Variable::Remove(key) => env::remove_var(key),
-                }
-            }
+            // SAFETY: the caller vouches that there is no other thread; `validate` checked the names.
+            unsafe { variable.apply() };
         }
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory).during(format!(
@@ -219,20 +183,11 @@ impl Settings {
 
     /// Takes the name for the process list and sets the disposition of SIGINT; neither can fail.
     pub(crate) fn apply_name(&self, default: &str) {
-        set_name(self.name.as_deref().unwrap_or(default));
+        kernel::set_name(self.name.as_deref().unwrap_or(default));
         if self.ignore_interrupt {
             // SAFETY: ignoring a signal installs no handler.
             unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
         }
-    }
-}
-
-/// Names this thread, which names the process if it is the main thread. The kernel keeps 15 bytes.
-pub(crate) fn set_name(name: &str) {
-    let name: Vec<u8> = name.bytes().filter(|&byte| byte != 0).take(15).collect();
-    if let Ok(name) = CString::new(name) {
-        // Only a bad pointer could fail.
-        let _ = nix::sys::prctl::set_name(&name);
     }
 }
 
@@ -256,28 +211,6 @@ fn set_affinity(cpus: &[usize]) -> io::Result<()> {
         Some(_) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
         None => Ok(()),
     }
-}
-
-/// A variable as the environment block has it, for those that the standard library lists.
-pub(crate) fn replace_environment(reader: &mut Reader<'_>) -> io::Result<()> {
-    let mut wanted = Vec::new();
-    for _ in 0..reader.count(16)? {
-        wanted.push((OsStr::from_bytes(reader.bytes()?), OsStr::from_bytes(reader.bytes()?)));
-    }
-    for (key, value) in env::vars_os() {
-        match wanted.iter().position(|&(name, _)| name == key) {
-            Some(index) if wanted[index].1 == value => drop(wanted.swap_remove(index)),
-            Some(_) => {}
-            // SAFETY: the zygote has one thread.
-            None => unsafe { env::remove_var(key) },
-        }
-    }
-    for (key, value) in wanted {
-        // SAFETY: the zygote has one thread. The names come from the environment of another process, through the
-        // standard library, which yields none that `set_var` would refuse.
-        unsafe { env::set_var(key, value) };
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ const METHODS: [StartMethod; 2] = [StartMethod::Zygote, StartMethod::Spawn];
 fn status_of(method: StartMethod, entry: &'static EntryPoint, payload: &[u8]) -> ExitStatus {
     Launcher::new()
         .method(method)
+        .stderr(Stdio::Null)
         .rlimit_core_off()
         .start(entry, payload, &[])
         .unwrap()

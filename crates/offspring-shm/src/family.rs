@@ -36,6 +36,7 @@ use crate::{Arena, Owner, fork_guard, limits, shared};
 static ARENA: OnceLock<Arena> = OnceLock::new();
 /// Held while the arena is made or adopted.
 static MAKING: Mutex<()> = Mutex::new(());
+static RELEASING: Mutex<()> = Mutex::new(());
 /// What `set_capacity` asked for, or 0.
 static CAPACITY: AtomicUsize = AtomicUsize::new(0);
 
@@ -170,8 +171,11 @@ pub unsafe fn become_child(owner: Owner) -> io::Result<()> {
 /// As [`me`]; when `owner` is this process.
 ///
 /// # Safety
-/// The process of `owner` has ended, or was never started, and nothing is transferred to it any more.
+/// The process of `owner` has ended, or was never started, nothing is transferred to it any more, and no other process
+/// is releasing it.
 pub unsafe fn release(owner: Owner) -> io::Result<()> {
+    // One at a time: a place whose tag another thread has just given up may be a new process's already.
+    let _releasing = RELEASING.lock();
     let (arena, me) = (arena()?, me()?);
     if owner == me {
         return Err(io::Error::new(

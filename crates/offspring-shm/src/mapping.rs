@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "atomics and advice on a shared mapping")]
 
 use std::io;
-use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
@@ -99,23 +98,8 @@ impl Mapping {
 
     /// Keeps the mapping out of core dumps.
     pub(crate) fn exclude_from_dumps(&self) -> io::Result<()> {
-        self.advise(0..self.len(), libc::MADV_DONTDUMP)
-    }
-
-    /// Makes the pages of `range` present and writable in this process's page table.
-    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
-        self.advise(range, libc::MADV_POPULATE_WRITE)
-    }
-
-    fn advise(&self, range: Range<usize>, advice: libc::c_int) -> io::Result<()> {
-        if range.start > range.end || range.end > self.len() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "advice on a range outside the mapping",
-            ));
-        }
-        // SAFETY: the range lies in the mapping; the advices used here change no contents.
-        let done = unsafe { libc::madvise(self.as_ptr().add(range.start).as_ptr().cast(), range.len(), advice) };
+        // SAFETY: the whole mapping; the advice changes no contents.
+        let done = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_DONTDUMP) };
         if done == 0 {
             Ok(())
         } else {

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use offspring_shm::{Arena, Block, Census, Owner};
+use offspring_shm::{Arena, Block, Census, Owner, Segment};
 
 const MIB: usize = 1 << 20;
 
@@ -332,4 +333,81 @@ fn a_census_of_nothing_is_empty() {
     assert_eq!((empty.blocks, empty.committed, empty.slabs), Default::default());
     assert!(empty.owners.is_empty());
     let _: Census = empty;
+}
+
+/// Every operation, with whatever the words say; none may panic or touch memory that is not mapped.
+fn exercise(arena: &Arena, me: Owner, other: Owner, random: &mut Random) {
+    let first = arena.capacity() as u64;
+    let mut blocks = Vec::new();
+    for _ in 0..30 {
+        blocks.extend(arena.allocate(me, random.size(4 * MIB)));
+        blocks.extend(arena.allocate(other, random.size(MIB)));
+    }
+    for block in &mut blocks {
+        if let Some(grown) = arena.grow_in_place(*block, random.size(6 * MIB)) {
+            *block = grown;
+        }
+        let _ = arena.pointer(block.offset, block.capacity);
+        let _ = arena.owner_of(block.offset + random.below(1 << 22) as u64 * 256);
+        // SAFETY: nobody reads or writes any block here.
+        unsafe {
+            match random.below(3) {
+                0 => drop(arena.transfer(*block, me, other)),
+                1 => drop(arena.free(*block)),
+                _ => {}
+            }
+        }
+    }
+    for _ in 0..50 {
+        let offset = first + random.below(20 * MIB) as u64 / 256 * 256;
+        // SAFETY: as above.
+        unsafe { arena.free(Block { offset, capacity: 1 }) };
+    }
+    let _ = arena.reserve_child(Some(me));
+    let _ = arena.children_of(me);
+    let _ = arena.process_of(other);
+    // SAFETY: no process has this tag.
+    unsafe { arena.sweep(other, me) };
+    arena.flush();
+    let _ = arena.census();
+}
+
+#[test]
+fn garbage_words_do_no_harm() {
+    let mut random = Random::new();
+    for _ in 0..150 {
+        let (arena, me) = arena(12);
+        let other = arena.reserve_child(Some(me)).unwrap();
+        exercise(&arena, me, other, &mut random);
+        // All control words are in front of the first block.
+        let words = Segment::from_fd(arena.as_fd().try_clone_to_owned().unwrap())
+            .unwrap()
+            .map()
+            .unwrap();
+        let control = (words.len() - arena.capacity()) / 8;
+        let word = |at: usize| {
+            // SAFETY: in bounds, aligned, and accessed as an atomic by everybody.
+            unsafe { words.as_ptr().cast::<AtomicU64>().add(at).as_ref() }
+        };
+        for _ in 0..20 {
+            for _ in 0..40 {
+                let at = match random.below(3) {
+                    // The header, the first places, the chunk, commit and vacancy words.
+                    0 => random.below(512),
+                    1 => 512 + 2048 * 8 + random.below(3 * 512),
+                    _ => random.below(control),
+                };
+                // A word of another place, a plausible one, or anything.
+                let value = match random.below(5) {
+                    0 => word(random.below(control)).load(Relaxed),
+                    1 => (random.below(20) as u64) << 32 | u64::from(me.raw()) << 2 | random.below(4) as u64,
+                    2 => random.below(64) as u64,
+                    3 => u64::MAX - random.below(16) as u64,
+                    _ => random.0,
+                };
+                word(at).store(value, Relaxed);
+            }
+            exercise(&arena, me, other, &mut random);
+        }
+    }
 }

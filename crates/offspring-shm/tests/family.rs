@@ -8,12 +8,12 @@
 
 use std::env;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -98,7 +98,7 @@ fn a_child_allocates_and_is_swept() {
     let (process, since) = arena.process_of(owner).unwrap();
     assert_eq!(process, pid.as_raw() as u32);
     assert!(since > Duration::ZERO);
-    assert_eq!(arena.census().owners[&owner].bytes >= 3 * MIB, true);
+    assert!(arena.census().owners[&owner].bytes >= 3 * MIB);
     release(owner);
     release(owner);
     assert!(!arena.is_reserved(owner));
@@ -248,15 +248,8 @@ fn fresh_process(role: &str, arena: Option<(OwnedFd, Owner)>) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.arg("--role").arg(role);
     if let Some((fd, owner)) = &arena {
-        let fd = fd.as_raw_fd();
-        command.arg(fd.to_string()).arg(owner.raw().to_string());
-        // SAFETY: one system call between fork and exec.
-        unsafe {
-            command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            })
-        };
+        fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        command.arg(fd.as_raw_fd().to_string()).arg(owner.raw().to_string());
     }
     let status = command.status().unwrap();
     assert!(status.success(), "{role}: {status}");

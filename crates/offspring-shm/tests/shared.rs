@@ -41,21 +41,6 @@ fn slices_of_all_makes() {
 }
 
 #[test]
-fn values_are_aligned() {
-    #[repr(align(1024))]
-    struct Wide(u8);
-    // SAFETY: a number and padding.
-    #[expect(unsafe_code, reason = "a type of this test")]
-    unsafe impl offspring_shm::ShmSafe for Wide {}
-    let wide = Shared::new(Wide(5)).unwrap();
-    assert!((&raw const *wide).is_aligned());
-    assert_eq!(wide.0, 5);
-    let many = SharedSlice::from_fn(3, |i| Wide(i as u8)).unwrap();
-    assert!((&raw const many[0]).is_aligned() && many[2].0 == 2);
-    assert!((&raw const *Shared::new(1_u128).unwrap()).is_aligned());
-}
-
-#[test]
 fn what_is_gone_stays_gone() {
     let value = Shared::new(AtomicU64::new(5)).unwrap();
     let handle = value.to_handle();

@@ -170,10 +170,6 @@ fn shm_entries() -> BTreeSet<String> {
 /// that runs at the same time, uses it.
 fn is_of_others(name: &str) -> bool {
     let path = format!("/dev/shm/{name}");
-    // A name that was removed since the snapshot was in use by somebody; the target of its descriptor now ends in `(deleted)`.
-    if !Path::new(&path).exists() {
-        return true;
-    }
     let Ok(processes) = fs::read_dir("/proc") else {
         return false;
     };
@@ -181,7 +177,7 @@ fn is_of_others(name: &str) -> bool {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let others = pids.filter(|pid| *pid != process::id() && parent_of(*pid) != Some(process::id()));
-    others.into_iter().any(|pid| {
+    let held = others.into_iter().any(|pid| {
         let open = fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|entries| {
             entries
                 .flatten()
@@ -189,7 +185,9 @@ fn is_of_others(name: &str) -> bool {
         });
         open || fs::read_to_string(format!("/proc/{pid}/maps"))
             .is_ok_and(|maps| maps.lines().any(|line| line.ends_with(&path)))
-    })
+    });
+    // Asked last: who held it may have let it go, and removed it, while the processes were looked at.
+    held || !Path::new(&path).exists()
 }
 
 /// Bytes of shared mappings by object. A line of `/proc/self/maps`: `address permissions offset device inode path`.

@@ -5,13 +5,13 @@ use crate::workspace::{Dependency, Package, Target, Workspace};
 use super::Finding;
 
 impl Workspace {
-    pub(super) fn with_file(mut self, path: &str, text: &str) -> Self {
+    pub(crate) fn with_file(mut self, path: &str, text: &str) -> Self {
         self.files.insert(path.to_owned(), text.to_owned());
         self
     }
 
     /// A package in `crates/NAME`, or in `NAME` when it is no library of ours, with an orderly manifest and one target.
-    pub(super) fn with_package(mut self, name: &str, kind: &str, path: &str) -> Self {
+    pub(crate) fn with_package(mut self, name: &str, kind: &str, path: &str) -> Self {
         let folder = path.split("/src/").next().unwrap_or(path).to_owned();
         let manifest = format!(
             "[package]\n[{}]\nbench = false\n[lints]\nworkspace = true\n",
@@ -33,7 +33,7 @@ impl Workspace {
     }
 
     /// Adds a target to the package added last.
-    pub(super) fn with_target(mut self, kind: &str, name: &str, path: &str) -> Self {
+    pub(crate) fn with_target(mut self, kind: &str, name: &str, path: &str) -> Self {
         let target = Target {
             name: name.to_owned(),
             kind: kind.to_owned(),
@@ -48,7 +48,7 @@ impl Workspace {
     }
 
     /// Adds a dependency to the package added last.
-    pub(super) fn with_dependency(mut self, kind: &str, name: &str, ours: bool) -> Self {
+    pub(crate) fn with_dependency(mut self, kind: &str, name: &str, ours: bool) -> Self {
         let dependency = Dependency {
             name: name.to_owned(),
             kind: kind.to_owned(),

@@ -60,6 +60,7 @@ pub(super) const LONGEST: usize = 600;
 
 /// The only files in which `unsafe` may stand.
 pub(super) const UNSAFE_FILES: &[&str] = &[
+    "benches/locks/parties.rs",
     "benches/process/peers.rs",
     "benches/src/forked.rs",
     "benches/src/futex.rs",

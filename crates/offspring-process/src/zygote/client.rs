@@ -1,8 +1,6 @@
 //! This process's side of its zygote.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::hash::Hasher;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +20,7 @@ use crate::private::PrivateFd;
 use crate::request::Request;
 use crate::spawn::{self, Role, answer, error_of};
 use crate::wire::{Reader, Writer};
-use crate::{Child, ExitStatus, Pidfd, image};
+use crate::{Child, ExitStatus, Pidfd, environment, image};
 
 /// A zygote that does not answer for so long is taken to be stuck (stopped, for instance) and is replaced.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -307,7 +305,7 @@ impl Zygote {
     /// Gives the zygote this process's environment and current directory if it has others.
     fn synchronise(&mut self) -> Result<(), Trouble> {
         let directory = std::env::current_dir().ok();
-        let environment = environment_hash();
+        let environment = environment::hash();
         let new_environment = self.environment != Some(environment);
         // A directory that was deleted has no path: then it is passed as a descriptor, each time.
         let new_directory = directory.is_none() || directory != self.directory;
@@ -317,7 +315,7 @@ impl Zygote {
         let mut body = Writer::new();
         let mut descriptor = None;
         body.option(directory.as_ref().filter(|_| new_directory), |body, path| {
-            body.bytes(path.as_os_str().as_bytes())
+            body.bytes(path.as_os_str().as_bytes());
         });
         if directory.is_none() {
             let opened = open(
@@ -327,14 +325,7 @@ impl Zygote {
             );
             descriptor = Some(opened.during("cannot open the current directory")?);
         }
-        body.option(new_environment.then(std::env::vars_os), |body, variables| {
-            let variables: Vec<(OsString, OsString)> = variables.collect();
-            body.length(variables.len());
-            for (key, value) in variables {
-                body.bytes(key.as_bytes());
-                body.bytes(value.as_bytes());
-            }
-        });
+        body.option(new_environment.then_some(()), |body, ()| environment::encode(body));
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
         match packet::send(self.control.as_fd(), Kind::Adopt, &body, &[], &descriptors) {
             Ok(()) => {}
@@ -413,17 +404,6 @@ fn abandon(pid: u32, lifeline: Lifeline) {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         while nix::sys::wait::waitpid(pid, None) == Err(nix::errno::Errno::EINTR) {}
     }
-}
-
-fn environment_hash() -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    for (key, value) in std::env::vars_os() {
-        hasher.write(key.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(value.as_bytes());
-        hasher.write_u8(0);
-    }
-    hasher.finish()
 }
 
 impl fmt::Debug for Zygote {

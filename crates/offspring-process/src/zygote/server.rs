@@ -17,14 +17,13 @@ use crate::clone::{Cloned, Cloner};
 use crate::failure::While;
 use crate::packet::{self, Absent, Kind, Packet};
 use crate::request::{become_process, encode_error};
-use crate::settings::{replace_environment, set_name};
 use crate::spawn::Configuration;
 use crate::wire::{Reader, Writer};
-use crate::{catch_panic, hook, image};
+use crate::{catch, catch_panic, environment, hook, image, kernel};
 
 /// Serves requests until the other end of `control` is closed.
 pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: Vec<u8>) -> ! {
-    set_name("zygote");
+    kernel::set_name("zygote");
     // Ctrl-C reaches the whole foreground group, but it is the root that decides when the zygote goes. Blocked and not
     // ignored: a clone that has not yet got its own mask keeps such a signal until then and is not spared it.
     let mut keyboard = SigSet::empty();
@@ -63,6 +62,7 @@ pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: 
     }
     // What is computed on first use is computed here, and shared by all clones.
     image::fingerprint(false);
+    catch::install_hook();
     loop {
         match Packet::receive(control.as_fd(), &mut buffer, true) {
             Ok(packet) => match packet.kind {
@@ -71,7 +71,7 @@ pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: 
                     match unsafe { cloner.clone() } {
                         Ok(Cloned::Child) => {
                             // The clone must not hide the zygote's death from the client.
-                            drop(control);
+                            kernel::close(control);
                             become_process(packet, &buffer)
                         }
                         Ok(Cloned::Parent { pid, pidfd }) => {
@@ -145,7 +145,8 @@ fn adopt(mut packet: Packet, buffer: &[u8]) -> io::Result<()> {
         nix::unistd::fchdir(directory).during("cannot change to the current directory, which has no path")?;
     }
     if reader.flag()? {
-        replace_environment(&mut reader)?;
+        // SAFETY: the zygote has one thread.
+        unsafe { environment::replace(&mut reader) }?;
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ impl Arena {
                     census.slabs += 1;
                     class = Some(cut);
                 }
-                Chunk::Head { tag, len } => census.count(tag, len * CHUNK),
+                Chunk::Head { tag, len } => census.count(tag, len.min(self.geometry.chunks) * CHUNK),
                 Chunk::Cont { distance, .. } => census.orphans += usize::from(!self.is_covered(at, distance)),
                 Chunk::Garbage => census.garbage += 1,
             }

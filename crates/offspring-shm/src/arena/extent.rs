@@ -179,16 +179,21 @@ impl Arena {
     /// Gives back an extent whose head word says `HEAD(tag, len)`; only one thread of all processes does this for it.
     ///
     /// Whoever dies in here leaves a head that still says what it said, over a tail of which some chunks are free or have
-    /// gone to others. Done again by the next holder of the head, each of those is told apart by its distance: another
-    /// extent's chunk has another distance, because it has another head.
+    /// gone to others. The next holder of the head tells those apart by their distance, as another extent's chunk has
+    /// another head; and since giving back goes from the tail to the head, the first such chunk ends what is left.
     pub(super) fn release_extent(&self, start: usize, tag: Tag, len: usize) {
-        let end = (start + len).min(self.ready_chunks());
+        let belongs = |word: u64, at: usize| matches!(Chunk::decode(word), Chunk::Cont { distance, .. } if distance == at - start);
+        let limit = (start + len).min(self.ready_chunks());
+        let end = (start + 1..limit)
+            .find(|&at| !belongs(self.chunk(at).load(Relaxed), at))
+            .unwrap_or(limit);
+        let end = end.max(start + 1);
         let keep = self.warm_up(end - start);
-        // An error means that the memory stays taken: it is used again with the chunk.
+        // While all its chunks are still held. An error means that the memory stays taken: it is used again with the chunk.
         let _ = self.uncommit_chunks(start + keep..end);
         for at in (start + 1..end).rev() {
             let word = self.chunk(at).load(Relaxed);
-            if matches!(Chunk::decode(word), Chunk::Cont { distance, .. } if distance == at - start) {
+            if belongs(word, at) {
                 // PAIRS: chunk-word
                 let _ = self.chunk(at).compare_exchange(word, FREE, AcqRel, Relaxed);
             }
@@ -215,7 +220,7 @@ impl Arena {
             capacity: count * CHUNK,
         };
         if count <= len {
-            return Some(block(len));
+            return (start + len <= self.geometry.chunks).then(|| block(len));
         }
         // A shared value's extent does not grow: its readers know its length.
         tag.owner()?;

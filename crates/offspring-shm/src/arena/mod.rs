@@ -208,29 +208,29 @@ impl Arena {
     /// any more or frees it again.
     #[inline]
     pub unsafe fn free(&self, block: Block) -> bool {
-        match self.holder(block.offset) {
+        match self.find(block.offset) {
             // A shared value frees its block itself.
-            Some((tag, _)) if tag.owner().is_some() => self.free_held(block.offset, tag),
+            Some(found) if found.tag.owner().is_some() => self.free_found(block.offset, &found),
             _ => false,
         }
     }
 
     /// Frees the block at `offset` if `tag` holds it; the caller answers for `tag`.
-    #[inline]
     pub(crate) fn free_held(&self, offset: u64, tag: Tag) -> bool {
-        let Some((holder, size)) = self.holder(offset) else {
-            return false;
-        };
-        let Some((chunk, _)) = self.geometry.locate(offset) else {
-            return false;
-        };
+        self.find(offset)
+            .is_some_and(|found| found.tag == tag && self.free_found(offset, &found))
+    }
+
+    #[inline]
+    fn free_found(&self, offset: u64, found: &Found) -> bool {
+        let &Found { tag, chunk, size } = found;
         let home = self.is_home(tag);
-        if holder != tag || home && !fork_guard::is_original() {
+        if home && !fork_guard::is_original() {
             return false;
         }
         match size {
-            Size::Extent { len } => self.release_extent(chunk, tag, len),
             Size::Small { class, .. } if home => self.keep(class, offset),
+            Size::Extent { len } => self.release_extent(chunk, tag, len),
             Size::Small { index, .. } => {
                 // PAIRS: block-word
                 let freed = self
@@ -254,15 +254,9 @@ impl Arena {
     }
 
     pub(crate) fn hand_over(&self, offset: u64, from: Tag, to: Tag) -> bool {
-        let Some((holder, size)) = self.holder(offset) else {
+        let Some(Found { chunk, size, .. }) = self.find(offset).filter(|found| found.tag == from) else {
             return false;
         };
-        let Some((chunk, _)) = self.geometry.locate(offset) else {
-            return false;
-        };
-        if holder != from {
-            return false;
-        }
         let (word, old, new) = match size {
             Size::Small { index, .. } => (self.block(chunk, index), word::held(from), word::held(to)),
             Size::Extent { len } => (self.chunk(chunk), word::head(from, len), word::head(to, len)),
@@ -274,7 +268,7 @@ impl Arena {
     /// Who holds the block that starts at `offset`; `None` when none does, and for shared values, which no process owns.
     #[must_use]
     pub fn owner_of(&self, offset: u64) -> Option<Owner> {
-        self.holder(offset)?.0.owner()
+        self.find(offset)?.tag.owner()
     }
 
     /// The address of `len` bytes at `offset`, in this process.
@@ -326,9 +320,9 @@ impl Arena {
             })
     }
 
-    /// The holder and the size of the block that starts at `offset`.
+    /// The block in use that starts at `offset`.
     #[inline]
-    pub(crate) fn holder(&self, offset: u64) -> Option<(Tag, Size)> {
+    fn find(&self, offset: u64) -> Option<Found> {
         let (chunk, within) = self.geometry.locate(offset)?;
         if chunk >= self.ready_chunks() {
             return None;
@@ -341,9 +335,17 @@ impl Arena {
                     return None;
                 }
                 let tag = word::holder(self.block(chunk, index).load(Acquire))?; // PAIRS: block-word
-                Some((tag, Size::Small { class, index }))
+                Some(Found {
+                    tag,
+                    chunk,
+                    size: Size::Small { class, index },
+                })
             }
-            Chunk::Head { tag, len } if within == 0 => Some((tag, Size::Extent { len })),
+            Chunk::Head { tag, len } if within == 0 => Some(Found {
+                tag,
+                chunk,
+                size: Size::Extent { len },
+            }),
             _ => None,
         }
     }
@@ -408,11 +410,23 @@ impl Drop for Arena {
     }
 }
 
-/// The kind of a block.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Size {
-    Small { class: usize, index: usize },
-    Extent { len: usize },
+/// A block in use.
+struct Found {
+    tag: Tag,
+    chunk: usize,
+    size: Size,
+}
+
+#[derive(Clone, Copy)]
+enum Size {
+    Small {
+        class: usize,
+        index: usize,
+    },
+    /// Of so many chunks.
+    Extent {
+        len: usize,
+    },
 }
 
 #[cold]

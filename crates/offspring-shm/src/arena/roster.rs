@@ -43,7 +43,7 @@ impl Arena {
         let first = self.header(header::PLACE_ROTOR).load(Relaxed) as usize;
         loop {
             let ready = self.ready_places();
-            let places = (1..ready).map(|step| (first + step - 1) % (ready - 1) + 1);
+            let places = (1..ready).map(|step| (first % ready + step - 1) % (ready - 1) + 1);
             if let Some(owner) = places.into_iter().find_map(|place| self.take_place(place, parent)) {
                 self.header(header::PLACE_ROTOR).store(owner.index() as u64, Relaxed);
                 return Ok(owner);

@@ -110,7 +110,7 @@ impl<'a> Record<'a> {
         let first = arena.header(header::RECORD_ROTOR).load(Relaxed) as usize;
         loop {
             let ready = arena.ready_records();
-            let numbers = (1..ready).map(|step| (first + step - 1) % (ready - 1) + 1);
+            let numbers = (1..ready).map(|step| (first % ready + step - 1) % (ready - 1) + 1);
             for record in numbers.map(|number| Self { arena, number }) {
                 let state = record.state();
                 // PAIRS: record-state

@@ -155,3 +155,35 @@ impl<T: ShmSafe + fmt::Debug> fmt::Debug for SharedSlice<T> {
         f.debug_tuple("SharedSlice").field(&&**self).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Shared;
+
+    #[repr(align(1024))]
+    struct Wide(u8);
+
+    // SAFETY: a number and padding.
+    unsafe impl ShmSafe for Wide {}
+
+    #[test]
+    fn elements_are_aligned() {
+        let wide = Shared::new(Wide(5)).unwrap();
+        assert!((&raw const *wide).is_aligned());
+        assert_eq!(wide.0, 5);
+        let many = SharedSlice::from_fn(3, |i| Wide(i as u8)).unwrap();
+        assert!((&raw const many[0]).is_aligned() && many[2].0 == 2);
+        assert!((&raw const *Shared::new(1_u128).unwrap()).is_aligned());
+    }
+
+    #[test]
+    fn an_alignment_beyond_a_page_is_refused() {
+        #[repr(align(131072))]
+        struct Vast(u8);
+        // SAFETY: a number and padding.
+        unsafe impl ShmSafe for Vast {}
+        let error = Shared::new(Vast(1)).map(|vast| vast.0).unwrap_err();
+        assert!(error.to_string().contains("aligned"), "{error}");
+    }
+}
