@@ -1,3 +1,43 @@
 //! Locks, barriers and the words beneath them, for processes that share memory.
 
+mod acquire_error;
+mod barrier;
+mod bounded_semaphore;
+mod condvar;
+mod core_lock;
+mod counting_semaphore;
+mod event;
+mod head;
+mod holder;
+mod lock_error;
+mod member;
+mod mutex;
+mod once;
+mod permit_cells;
 pub mod primitive;
+pub mod raw;
+mod reentrant_mutex;
+mod rwlock;
+mod semaphore;
+mod tag;
+mod unusable;
+mod value;
+
+pub use acquire_error::AcquireError;
+pub use barrier::{Barrier, BarrierError, BarrierWaitResult};
+pub use bounded_semaphore::{BoundedSemaphore, ReleaseError};
+pub use condvar::{Condvar, Suspend};
+pub use counting_semaphore::CountingSemaphore;
+pub use event::Event;
+pub use holder::Holder;
+pub use lock_error::LockError;
+pub use member::{Member, Membership};
+pub use mutex::{Mutex, MutexGuard};
+pub use once::{Once, OnceLock};
+pub use raw::NotOwner;
+pub use reentrant_mutex::{ReentrantMutex, ReentrantMutexGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{Permit, Semaphore};
+pub use tag::Tag;
+pub use unusable::Unusable;
+pub use value::{Value, Word};

@@ -16,12 +16,14 @@ mod real;
 #[cfg(loom)]
 pub use model::{
     AtomicU32, AtomicU64, FUTEX_WAIT_MANY_MAX, Mode, UnsafeCell, fence, full_fence_after_rmw, futex_wait,
-    futex_wait_many, futex_wake, heavy_fence, light_fence, register_asymmetric, spin_loop, yield_now,
+    futex_wait_many, futex_wake, heavy_fence, light_fence, monotonic_nanoseconds, register_asymmetric, spin_loop,
+    yield_now,
 };
 #[cfg(not(loom))]
 pub use real::{
     AtomicU32, AtomicU64, FUTEX_WAIT_MANY_MAX, Mode, UnsafeCell, fence, full_fence_after_rmw, futex_wait,
-    futex_wait_many, futex_wake, heavy_fence, light_fence, register_asymmetric, spin_loop, yield_now,
+    futex_wait_many, futex_wake, heavy_fence, light_fence, monotonic_nanoseconds, register_asymmetric, spin_loop,
+    yield_now,
 };
 
 /// The memory orderings; the same type in both builds.

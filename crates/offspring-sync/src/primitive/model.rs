@@ -392,6 +392,11 @@ fn wake(word: &AtomicU32, count: u32) -> usize {
     woken
 }
 
+/// Time stands still in the model.
+pub fn monotonic_nanoseconds() -> u64 {
+    1 << 40
+}
+
 /// Lets another thread of the model run.
 pub fn spin_loop() {
     loom::hint::spin_loop();

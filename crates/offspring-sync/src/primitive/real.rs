@@ -193,9 +193,7 @@ fn errno() -> i32 {
 /// `deadline` as the kernel wants it. [`Instant`] is this clock on Linux, but hides its number: so by the distance from now.
 fn on_the_clock(deadline: Instant) -> libc::timespec {
     let left = deadline.saturating_duration_since(Instant::now());
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a valid place for one timespec. CLOCK_MONOTONIC always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let now = clock();
     let nanoseconds = now.tv_nsec + libc::c_long::from(left.subsec_nanos() as i32);
     let seconds = libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX);
     libc::timespec {
@@ -207,6 +205,19 @@ fn on_the_clock(deadline: Instant) -> libc::timespec {
             .min(libc::time_t::MAX / 2_000_000_000),
         tv_nsec: nanoseconds % 1_000_000_000,
     }
+}
+
+fn clock() -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid place for one timespec. CLOCK_MONOTONIC always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now
+}
+
+/// `CLOCK_MONOTONIC` as a number, which all processes of the machine agree on.
+pub fn monotonic_nanoseconds() -> u64 {
+    let now = clock();
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Tells the processor that this is a spin loop.

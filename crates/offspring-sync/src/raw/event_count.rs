@@ -1,0 +1,126 @@
+//! Sleeping until something that others change is as one wants it.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::primitive::{
+    AtomicU32, FUTEX_WAIT_MANY_MAX, Ordering, Waited, fence, full_fence_after_rmw, futex_wait, futex_wait_many,
+    futex_wake,
+};
+
+/// Somebody may be asleep.
+const SLEEPERS: u32 = 1;
+const STEP: u32 = 2;
+
+/// A futex for conditions over words that lie elsewhere: `epoch:31 | SLEEPERS:1`.
+///
+/// No counts: a killed sleeper leaves at most one needless wake behind. The sleeper's side:
+///
+/// ```text
+/// try; on failure: ticket = prepare(); try again; on failure: wait(ticket, ..); try again ...
+/// having slept and then succeeded: pass_on(is there more?)
+/// ```
+///
+/// and the other side: change the words with a `SeqCst` read-modify-write, then [`notify`](EventCount::notify).
+///
+/// [`prepare`](EventCount::prepare) sets the flag before the second try, `notify` reads the flag after the change, and between each
+/// pair stands a full fence: either the second try sees the change or `notify` sees the flag. One sleeper is woken at a time; it
+/// looks for more to do and wakes the next, with the same fence in between.
+#[repr(transparent)]
+pub struct EventCount {
+    word: AtomicU32,
+}
+
+/// What the word held when a sleeper announced itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket(u32);
+
+impl EventCount {
+    /// With nobody asleep.
+    pub const fn new() -> Self {
+        EventCount {
+            word: AtomicU32::new(0),
+        }
+    }
+
+    /// Announces a sleeper; try again before you [`wait`](Self::wait).
+    pub fn prepare(&self) -> Ticket {
+        // PAIRS: sleeper-announced
+        let word = self.word.fetch_or(SLEEPERS, Ordering::SeqCst) | SLEEPERS;
+        fence(Ordering::SeqCst);
+        Ticket(word)
+    }
+
+    /// Sleeps until somebody notifies, one of `others` changes, or `until`.
+    pub fn wait(&self, ticket: Ticket, others: &[(&AtomicU32, u32)], until: Option<Instant>) -> Waited {
+        if others.is_empty() {
+            return futex_wait(&self.word, ticket.0, until);
+        }
+        let mut words = [(&self.word, ticket.0); FUTEX_WAIT_MANY_MAX];
+        let count = others.len().min(FUTEX_WAIT_MANY_MAX - 1);
+        words[1..=count].copy_from_slice(&others[..count]);
+        futex_wait_many(&words[..=count], until)
+    }
+
+    /// Wakes one sleeper if there is any. Call after the change, which must be a `SeqCst` read-modify-write.
+    #[inline]
+    pub fn notify(&self) {
+        full_fence_after_rmw();
+        // PAIRS: sleeper-announced
+        if self.word.load(Ordering::SeqCst) & SLEEPERS != 0 {
+            self.notify_slow(1);
+        }
+    }
+
+    /// Wakes all sleepers.
+    #[inline]
+    pub fn notify_all(&self) {
+        full_fence_after_rmw();
+        // PAIRS: sleeper-announced
+        if self.word.load(Ordering::SeqCst) & SLEEPERS != 0 {
+            self.notify_slow(u32::MAX);
+        }
+    }
+
+    #[cold]
+    fn notify_slow(&self, count: u32) {
+        let word = self.word.load(Ordering::Relaxed);
+        if word & SLEEPERS == 0 {
+            return;
+        }
+        let next = (word & !SLEEPERS).wrapping_add(STEP);
+        // Losing the race means that somebody else notified: the one that it wakes passes the wake on.
+        if self
+            .word
+            .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
+            futex_wake(&self.word, count);
+        }
+    }
+
+    /// After a sleep that ended in success: the wake may have been meant for more than one. `more` says whether there is anything
+    /// left for another sleeper.
+    pub fn pass_on(&self, more: impl FnOnce() -> bool) {
+        self.prepare();
+        if more() {
+            self.notify();
+        }
+    }
+}
+
+impl Default for EventCount {
+    fn default() -> Self {
+        EventCount::new()
+    }
+}
+
+impl fmt::Debug for EventCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.word.load(Ordering::Relaxed);
+        f.debug_struct("EventCount")
+            .field("epoch", &(word >> 1))
+            .field("sleepers", &(word & SLEEPERS != 0))
+            .finish()
+    }
+}
