@@ -1,1 +1,37 @@
-//! Messages between processes: values as rkyv bytes in shared memory.
+//! Values on their way between processes.
+//!
+//! A value travels as the bytes that [rkyv](rkyv) makes of it: written once, straight into a block of the family's
+//! arena, and read there, in place as a *view* (`&T::Archived`) or rebuilt as a `T`. [`Message`] names the types that
+//! can travel; a [`Parcel`] is one encoded value together with the block that holds it; [`Sink`] and [`Encoder`] are
+//! the writing end for those who lay out memory themselves, as the pool does with the results of a whole chunk.
+//!
+//! ```
+//! use offspring_queue::Parcel;
+//! use offspring_shm::family;
+//!
+//! let words = vec!["read".to_string(), "me".to_string()];
+//! let parcel = Parcel::encode(family::arena()?, family::me()?, &words)?;
+//! assert_eq!(parcel.view()?.as_slice(), ["read", "me"]);
+//! assert_eq!(parcel.decode()?, words);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Trust
+//!
+//! The bytes of a parcel are read without validation: they were written by this program's own image, and a parcel is
+//! handed over only when its writer is done with it. [`Parcel::check`] validates for those who want to know.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
+
+mod error;
+mod message;
+mod parcel;
+mod sink;
+
+pub use error::{DecodeError, EncodeError};
+pub use message::{Decoder, Encoder, Message, Validator};
+pub use parcel::Parcel;
+pub use sink::{Sink, Supply};
+
+pub use rkyv;

@@ -4,6 +4,7 @@
 /// [`SharedSlice`](crate::SharedSlice) until every receiver has made its own of the handle. A handle whose value is gone
 /// is told apart from every later value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "rkyv", derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize))]
 pub struct Handle {
     /// Where the value's record lies in the arena.
     pub offset: u64,

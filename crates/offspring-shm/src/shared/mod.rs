@@ -2,6 +2,8 @@
 
 mod handle;
 mod hold;
+#[cfg(feature = "rkyv")]
+mod message;
 mod record;
 mod registry;
 mod slice;

@@ -1,0 +1,230 @@
+// UNSAFETY: reads archived results and failure records that workers have published.
+#![expect(unsafe_code, reason = "published results are read in place in shared memory")]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+use offspring_process::ExitStatus;
+use offspring_queue::{DecodeError, Message, Parcel};
+use offspring_shm::{Arena, Block, Owner};
+use offspring_sync::primitive::Ordering;
+use parking_lot::Mutex;
+use rkyv::{Archived, rancor};
+
+use super::board::Board;
+use super::chunk::{ChunkState, Ending};
+use crate::error::{Error, Kind};
+use crate::task::{Failure, Progress, Report};
+
+/// The caller's side of a board: its memory, and what is known of chunks whose workers died.
+pub(crate) struct ActiveBoard {
+    pub(crate) board: Board,
+    slot: OnceLock<usize>,
+    arena: &'static Arena,
+    block: Block,
+    /// Held, since the board refers to it.
+    _inputs: Parcel<()>,
+    settled: Mutex<Settled>,
+}
+
+#[derive(Default)]
+struct Settled {
+    /// By chunk, in the order of their items.
+    pieces: HashMap<usize, Vec<Piece>>,
+    /// How often an item's worker has died.
+    deaths: HashMap<usize, u32>,
+}
+
+/// A run of items of one chunk that a dead worker had done, and how it died at the next one, if that is given up.
+struct Piece {
+    items: Range<usize>,
+    roots: u64,
+    failures: u64,
+    death: Option<(u32, ExitStatus)>,
+}
+
+impl ActiveBoard {
+    pub(crate) fn new(arena: &'static Arena, board: Board, block: Block, inputs: Parcel<()>) -> Self {
+        Self { board, slot: OnceLock::new(), arena, block, _inputs: inputs, settled: Mutex::default() }
+    }
+
+    /// Notes where the workers are told of this board.
+    pub(crate) fn announce_at(&self, slot: usize) {
+        self.slot.get_or_init(|| slot);
+    }
+
+    /// Where the workers are told of this board.
+    ///
+    /// # Panics
+    /// When it was not announced.
+    pub(crate) fn slot(&self) -> usize {
+        *self.slot.get().expect("only boards that were announced have callers and workers")
+    }
+
+    /// Settles what a dead worker had in hand: keeps the results that it had completed, gives up the item at which it
+    /// died (or lets it be tried again), and puts the rest of the chunk back. The process must be gone for good.
+    pub(crate) fn settle(
+        &self,
+        (index, worker): (usize, Owner),
+        progress: &Progress,
+        (pid, status): (u32, &ExitStatus),
+        retries: u32,
+    ) {
+        self.board.settle_outputs(self.arena, index, worker);
+        let chunk = progress.chunk.load(Ordering::Relaxed) as usize;
+        let Some(word) = self.board.words().get(chunk) else { return };
+        let ChunkState::Claimed { worker: claimer, skip } = word.state() else { return };
+        if claimer != worker.raw() {
+            return;
+        }
+        let (first, len) = self.board.chunk(chunk);
+        let from = (skip as usize).min(len);
+        // PAIRS: progress
+        let to = (progress.next.load(Ordering::Acquire) as usize).clamp(from, len);
+        let roots = progress.roots.load(Ordering::Acquire);
+        let failures = progress.failures.load(Ordering::Acquire);
+        let stop = self.board.plan().stop != 0;
+        let mut piece = Piece { items: from..to, roots, failures, death: None };
+        let mut settled = self.settled.lock();
+        let rest = if to == len || (stop && failures != 0) {
+            None
+        } else {
+            let deaths = settled.deaths.entry(first + to).or_default();
+            *deaths += 1;
+            if *deaths <= retries {
+                Some(to)
+            } else {
+                piece.death = Some((pid, status.clone()));
+                (!stop && to + 1 < len).then_some(to + 1)
+            }
+        };
+        let failed = piece.death.is_some() || failures != 0;
+        settled.pieces.entry(chunk).or_default().push(piece);
+        let next = match rest {
+            Some(skip) => ChunkState::Ready { skip: skip as u64 },
+            None => ChunkState::Ended { how: Ending::Settled },
+        };
+        word.recover(worker.raw(), skip, next);
+        drop(settled);
+        // After the word: whoever sees the new number finds the chunk ready.
+        self.board.refill();
+        if failed && stop {
+            self.board.cancel();
+        }
+    }
+
+    /// Shows every item that has an outcome, in order. Items that a cancelled call left undone have none; what does
+    /// not lie where it should is an error of its item.
+    pub(crate) fn outcomes<'a, R: Message>(&'a self, mut show: impl FnMut(usize, Result<&'a Archived<R>, Error>)) {
+        let settled = self.settled.lock();
+        for (index, word) in self.board.words().iter().enumerate() {
+            let (first, len) = self.board.chunk(index);
+            let mut from = 0;
+            if !settled.pieces.is_empty() {
+                for piece in settled.pieces.get(&index).into_iter().flatten() {
+                    from = piece.items.end;
+                    self.show_mixed::<R>(first, piece.items.clone(), piece.roots, piece.failures, &mut show);
+                    if let Some((pid, status)) = &piece.death {
+                        show(first + from, Err(Error::ended(*pid, status.clone(), Some(first + from))));
+                        from += 1;
+                    }
+                }
+            }
+            match word.state() {
+                ChunkState::Done { roots } => match self.roots::<R>(roots, len) {
+                    Ok(roots) => {
+                        for (item, root) in roots.iter().enumerate().skip(from) {
+                            show(first + item, Ok(root));
+                        }
+                    }
+                    Err(_) => (from..len).for_each(|item| show(first + item, Err(misplaced(first + item)))),
+                },
+                ChunkState::Ended { how: Ending::Failures(at) } => {
+                    let newest = self.failure(at);
+                    let to = match newest {
+                        Some(newest) if self.board.plan().stop != 0 => newest.item as usize + 1,
+                        _ => len,
+                    };
+                    let roots = newest.map_or(0, |failure| failure.roots);
+                    self.show_mixed::<R>(first, from..to.min(len), roots, at, &mut show);
+                }
+                ChunkState::Ended { how: Ending::NoMemory } => {
+                    (from..len).for_each(|item| show(first + item, Err(Error::no_room(Some(first + item)))));
+                }
+                ChunkState::Ended { how: Ending::Settled } | ChunkState::Ready { .. } | ChunkState::Claimed { .. } => {}
+            }
+        }
+    }
+
+    /// Shows items of which some may have failed.
+    fn show_mixed<'a, R: Message>(
+        &'a self,
+        first: usize,
+        items: Range<usize>,
+        roots: u64,
+        failures: u64,
+        show: &mut impl FnMut(usize, Result<&'a Archived<R>, Error>),
+    ) {
+        let mut failed: HashMap<usize, u64> = HashMap::new();
+        let mut at = failures;
+        // A chain that somebody bent into a ring ends here too.
+        while let Some(failure) = self.failure(at).filter(|_| failed.len() <= items.end) {
+            failed.insert(failure.item as usize, failure.report);
+            at = failure.next;
+        }
+        let roots = self.roots::<R>(roots, items.end);
+        for item in items {
+            let outcome = match (failed.get(&item), &roots) {
+                (Some(&report), _) => Err(self.report(report, first + item)),
+                (None, Ok(roots)) => Ok(&roots[item]),
+                (None, Err(_)) => Err(misplaced(first + item)),
+            };
+            show(first + item, outcome);
+        }
+    }
+
+    fn roots<R: Message>(&self, offset: u64, len: usize) -> Result<&[Archived<R>], DecodeError> {
+        let at = self.arena.pointer(offset, len * size_of::<Archived<R>>()).map_err(DecodeError::OutOfBounds)?;
+        // SAFETY: a worker of this program's own image archived results there, item by item, and published them; only
+        // items that are known to be complete are touched. The block belongs to the board, as `self` does.
+        Ok(unsafe { NonNull::slice_from_raw_parts(at.cast(), len).as_ref() })
+    }
+
+    fn failure(&self, offset: u64) -> Option<Failure> {
+        let at = self.arena.pointer(offset, size_of::<Failure>()).ok()?.cast::<Failure>();
+        // SAFETY: in bounds and aligned; any bytes are a valid `Failure`, which consists of numbers.
+        (offset != 0 && at.is_aligned()).then(|| unsafe { at.read() })
+    }
+
+    fn report(&self, offset: u64, item: usize) -> Error {
+        let Ok(at) = self.arena.pointer(offset, size_of::<Archived<Report>>()) else { return misplaced(item) };
+        // SAFETY: a worker of this program's own image archived a report there before it chained the failure.
+        let report = unsafe { at.cast::<Archived<Report>>().as_ref() };
+        rkyv::deserialize::<Report, rancor::Error>(report)
+            .map_or_else(Error::from, |report| report.into_error(Some(item)))
+    }
+}
+
+fn misplaced(item: usize) -> Error {
+    let reason = "it does not lie in the arena".into();
+    Error::new(Kind::Transfer { reason, out_of_memory: false, item: Some(item) })
+}
+
+impl Drop for ActiveBoard {
+    fn drop(&mut self) {
+        // SAFETY: the crew keeps a board as long as a worker may be in it, and views keep it as long as they are read.
+        unsafe {
+            self.board.free_outputs(self.arena);
+            self.arena.free(self.block);
+        }
+    }
+}
+
+impl fmt::Debug for ActiveBoard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActiveBoard").field("plan", self.board.plan()).field("slot", &self.slot).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+// UNSAFETY: the pool's words lie in the arena and are reached through pointers that are checked once.
+#![expect(unsafe_code, reason = "shared words are reached through a checked pointer into the arena")]
+
+use std::io;
+use std::ptr::NonNull;
+
+use offspring_shm::{Arena, Block};
+use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering, futex_wake};
+
+use crate::task::Progress;
+
+/// How many calls of one pool can be under way at the same time; more wait their turn.
+pub(crate) const SLOTS: usize = 32;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"ofs-pool");
+
+/// What the owner of a pool and its workers share, followed by one [`WorkerCell`] per worker.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct PoolHeader {
+    magic: AtomicU64,
+    workers: u64,
+    /// Set once, when no board will come any more: workers that find nothing to do leave. Owner: `Release`.
+    pub(crate) closing: AtomicU32,
+    /// Futex on which idle workers sleep; the owner of the pool raises it when there is news.
+    pub(crate) bell: AtomicU32,
+    /// The boards that can be worked on, as arena offsets; 0 for none. Written by the owner of the pool alone.
+    ///
+    /// A worker that wants to touch a board writes its offset into `WorkerCell::hazard` and then looks here again;
+    /// the owner clears the slot and then looks at the hazards. Both use `SeqCst`, so at least one sees the other.
+    pub(crate) boards: [AtomicU64; SLOTS],
+    /// Futexes on which callers sleep, one per slot; raised when a worker leaves the slot's board, or dies in it.
+    pub(crate) events: [AtomicU32; SLOTS],
+}
+
+/// What one worker tells the owner of its pool. Written by that worker alone while it lives.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCell {
+    /// The board that this worker may be touching, as arena offset; 0 for none.
+    pub(crate) hazard: AtomicU64,
+    pub(crate) progress: Progress,
+    /// Items done since the worker started.
+    pub(crate) tasks: AtomicU64,
+    /// [`STARTING`], [`READY`] or [`RETIRED`].
+    pub(crate) stage: AtomicU32,
+}
+
+/// The worker has not finished its initializer.
+const STARTING: u32 = 0;
+/// The worker takes chunks.
+pub(crate) const READY: u32 = 1;
+/// The worker leaves on purpose.
+pub(crate) const RETIRED: u32 = 2;
+
+/// A pool's shared words, mapped here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SharedPool {
+    header: &'static PoolHeader,
+    cells: &'static [WorkerCell],
+}
+
+impl SharedPool {
+    /// The bytes that a pool of so many workers shares.
+    pub(crate) fn size(workers: usize) -> usize {
+        size_of::<PoolHeader>() + workers * size_of::<WorkerCell>()
+    }
+
+    /// Lays out a new pool in a block of at least [`size`](Self::size) bytes that is this process's own.
+    pub(crate) fn create(arena: &'static Arena, block: Block, workers: usize) -> io::Result<Self> {
+        let at = arena.pointer(block.offset, Self::size(workers))?;
+        let header = at.cast::<PoolHeader>();
+        // SAFETY: `at` has `size(workers)` bytes at the alignment of blocks, which this process alone knows of so far;
+        // all fields of a header and of the cells behind it may be zero.
+        unsafe {
+            at.write_bytes(0, Self::size(workers));
+            (*header.as_ptr()).workers = workers as u64;
+        }
+        // SAFETY: as above; from here on the header is reached through shared references only.
+        unsafe { header.as_ref() }.magic.store(MAGIC, Ordering::Release);
+        Self::open(arena, block.offset)
+    }
+
+    /// Finds the pool that lies at an offset of the arena.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn open(arena: &'static Arena, offset: u64) -> io::Result<Self> {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("no pool at {offset:#x} of the arena"));
+        let at = arena.pointer(offset, size_of::<PoolHeader>())?.cast::<PoolHeader>();
+        if !at.is_aligned() {
+            return Err(invalid());
+        }
+        // SAFETY: in bounds and aligned; every field is an atomic or written before the pool was announced, and the
+        // block stays allocated until the last worker is gone. The arena stays mapped for the life of the process.
+        let header = unsafe { at.as_ref() };
+        let workers = header.workers as usize;
+        if header.magic.load(Ordering::Acquire) != MAGIC || workers > 1 << 16 {
+            return Err(invalid());
+        }
+        let whole = arena.pointer(offset, Self::size(workers))?;
+        // SAFETY: the block has room for `workers` cells behind the header; cells consist of atomics.
+        let cells = unsafe {
+            let first: NonNull<WorkerCell> = whole.add(size_of::<PoolHeader>()).cast();
+            NonNull::slice_from_raw_parts(first, workers).as_ref()
+        };
+        Ok(Self { header, cells })
+    }
+
+    pub(crate) fn header(&self) -> &'static PoolHeader {
+        self.header
+    }
+
+    pub(crate) fn cells(&self) -> &'static [WorkerCell] {
+        self.cells
+    }
+
+    /// Tells every worker that there is news.
+    pub(crate) fn ring(&self) {
+        // PAIRS: bell
+        self.header.bell.fetch_add(1, Ordering::Release);
+        futex_wake(&self.header.bell, u32::MAX);
+    }
+
+    /// Tells the caller of a slot that there is news.
+    pub(crate) fn raise(&self, slot: usize) {
+        // PAIRS: slot-event
+        self.header.events[slot].fetch_add(1, Ordering::Release);
+        futex_wake(&self.header.events[slot], u32::MAX);
+    }
+
+    /// True if some worker may be touching the board at `offset`.
+    pub(crate) fn is_touched(&self, offset: u64) -> bool {
+        // SeqCst: see `PoolHeader::boards`.
+        self.cells.iter().any(|cell| cell.hazard.load(Ordering::SeqCst) == offset)
+    }
+}
+
+impl WorkerCell {
+    /// Makes the cell ready for a new worker, when the old one is gone.
+    pub(crate) fn reset(&self) {
+        self.tasks.store(0, Ordering::Relaxed);
+        self.stage.store(STARTING, Ordering::Release);
+        // Last: a board is given back only when no hazard names it.
+        self.hazard.store(0, Ordering::SeqCst);
+    }
+
+    /// True if the worker has begun to take chunks.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.stage.load(Ordering::Acquire) != STARTING
+    }
+}

@@ -1,0 +1,199 @@
+// UNSAFETY: reads archived values through pointers into shared memory whose bytes no longer change.
+#![expect(unsafe_code, reason = "archived values are read in place in shared memory")]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::{fmt, mem};
+
+use offspring_shm::{Arena, Block, OutOfMemory, Owner};
+use rkyv::rancor::{self, Strategy};
+use rkyv::ser::Serializer;
+use rkyv::ser::allocator::Arena as Scratch;
+use rkyv::ser::sharing::Share;
+use rkyv::{Archive, SerializeUnsized};
+
+use crate::{DecodeError, EncodeError, Encoder, Message, Sink, Supply};
+
+/// One encoded value and the block of the arena that holds it; the block is freed when the parcel is dropped.
+///
+/// A parcel is made by the process that encodes ([`Parcel::encode`]) or by one that takes over what another wrote
+/// ([`Parcel::from_raw`]).
+pub struct Parcel<T: ?Sized> {
+    arena: &'static Arena,
+    block: Block,
+    root: u64,
+    marker: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: Message> Parcel<T> {
+    /// Writes `value` into a block of its own that belongs to `owner`.
+    ///
+    /// # Errors
+    /// When the arena is full or the value's own serialisation fails; nothing is left behind.
+    pub fn encode(arena: &'static Arena, owner: Owner, value: &T) -> Result<Self, EncodeError> {
+        Self::encode_with(arena, owner, |encoder| {
+            rkyv::api::serialize_using(value, encoder).map_err(EncodeError::Serialize)
+        })
+    }
+
+    /// The value, read in place.
+    ///
+    /// # Errors
+    /// When the parcel's offset lies outside the arena: somebody overwrote it.
+    pub fn view(&self) -> Result<&T::Archived, DecodeError> {
+        let at = self.arena.pointer(self.root, size_of::<T::Archived>()).map_err(DecodeError::OutOfBounds)?;
+        // SAFETY: `root` is where this program's own image archived a `T`; the block is not written any more and
+        // stays allocated as long as the parcel does.
+        Ok(unsafe { at.cast::<T::Archived>().as_ref() })
+    }
+
+    /// Rebuilds the value.
+    ///
+    /// # Errors
+    /// When the parcel lies outside the arena or the rebuilding fails.
+    pub fn decode(&self) -> Result<T, DecodeError> {
+        rkyv::deserialize::<T, rancor::Error>(self.view()?).map_err(DecodeError::Deserialize)
+    }
+
+    /// Validates every byte that the value reaches, as one does with bytes of unknown origin.
+    ///
+    /// # Errors
+    /// When the bytes are no archived `T`.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        let block = self.arena.pointer(self.block.offset, self.block.capacity).map_err(DecodeError::OutOfBounds)?;
+        // SAFETY: the block is committed, readable for `capacity` bytes and no longer written by anybody.
+        let bytes = unsafe { NonNull::slice_from_raw_parts(block, self.block.capacity).as_ref() };
+        let root = self.root.checked_sub(self.block.offset).and_then(|at| usize::try_from(at).ok());
+        rkyv::api::high::access_pos::<T::Archived, rancor::Error>(bytes, root.unwrap_or(usize::MAX))
+            .map(drop)
+            .map_err(DecodeError::Deserialize)
+    }
+}
+
+impl<T: Message> Parcel<[T]> {
+    /// Writes `values` as one archived slice into a block of its own that belongs to `owner`.
+    ///
+    /// # Errors
+    /// When the arena is full or a value's own serialisation fails; nothing is left behind.
+    pub fn encode_slice(arena: &'static Arena, owner: Owner, values: &[T]) -> Result<Self, EncodeError> {
+        Self::encode_with(arena, owner, |encoder| values.serialize_unsized(encoder).map_err(EncodeError::Serialize))
+    }
+}
+
+impl<T: ?Sized> Parcel<T> {
+    /// Takes over a parcel that was given away with [`into_raw`](Self::into_raw), here or in another process.
+    ///
+    /// # Safety
+    /// `block` belongs to this process, holds an archived `T` at offset `root` of the arena that this program's
+    /// image wrote, and nobody writes it any more.
+    pub unsafe fn from_raw(arena: &'static Arena, block: Block, root: u64) -> Self {
+        Self { arena, block, root, marker: PhantomData }
+    }
+
+    /// Gives the block away: whoever has it now frees it.
+    pub fn into_raw(self) -> (Block, u64) {
+        let raw = (self.block, self.root);
+        mem::forget(self);
+        raw
+    }
+
+    /// The block, and the offset in the arena of the value in it.
+    pub fn raw(&self) -> (Block, u64) {
+        (self.block, self.root)
+    }
+
+    /// Forgets the type: what is left holds the block, and frees it when dropped.
+    pub fn erase(self) -> Parcel<()> {
+        let arena = self.arena;
+        let (block, root) = self.into_raw();
+        Parcel { arena, block, root, marker: PhantomData }
+    }
+
+    /// Lets `write` encode a `T` and give its position, into a block that belongs to `owner`.
+    ///
+    /// # Errors
+    /// Those of `write`, and when the arena is full; nothing is left behind.
+    pub fn encode_with<E: From<EncodeError>>(
+        arena: &'static Arena,
+        owner: Owner,
+        write: impl FnOnce(&mut Encoder<'_>) -> Result<usize, E>,
+    ) -> Result<Self, E> {
+        let mut supply = OneBlock { arena, owner };
+        let mut scratch = Scratch::new();
+        let mut serializer = Serializer::new(Sink::new(&mut supply), scratch.acquire(), Share::new());
+        let written = write(Strategy::wrap(&mut serializer)).and_then(|root| match serializer.writer.block() {
+            Some(_) => Ok(root),
+            // A value of no bytes still has a place.
+            None => serializer.writer.reserve(1, 1).map_err(|error| EncodeError::Serialize(error).into()),
+        });
+        let mut sink = serializer.into_writer();
+        match (written, sink.block()) {
+            (Ok(root), Some(block)) => Ok(Self { arena, block, root: sink.offset(root), marker: PhantomData }),
+            (Ok(_), None) => unreachable!("a block was reserved"),
+            (Err(error), block) => {
+                let exhausted = sink.take_exhausted();
+                if let Some(block) = block {
+                    // SAFETY: the sink got the block for this value alone, and the sink is gone.
+                    unsafe { arena.free(block) };
+                }
+                Err(exhausted.map_or(error, |exhausted| EncodeError::OutOfMemory(exhausted).into()))
+            }
+        }
+    }
+}
+
+impl Parcel<()> {
+    /// The value of a parcel whose type was forgotten, read in place.
+    ///
+    /// # Errors
+    /// When the parcel lies outside the arena.
+    ///
+    /// # Safety
+    /// The parcel holds an archived `T`.
+    pub unsafe fn view_as<T: Archive>(&self) -> Result<&T::Archived, DecodeError> {
+        let at = self.arena.pointer(self.root, size_of::<T::Archived>()).map_err(DecodeError::OutOfBounds)?;
+        // SAFETY: the caller vouches for the type; the rest as in `view`.
+        Ok(unsafe { at.cast::<T::Archived>().as_ref() })
+    }
+}
+
+impl<T: ?Sized> Drop for Parcel<T> {
+    fn drop(&mut self) {
+        // SAFETY: the block is this parcel's own, and views of it borrow the parcel.
+        unsafe { self.arena.free(self.block) };
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Parcel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parcel").field("block", &self.block).field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// Supplies one block that moves or grows until the value fits.
+struct OneBlock {
+    arena: &'static Arena,
+    owner: Owner,
+}
+
+impl Supply for OneBlock {
+    fn supply(&mut self, len: usize, full: Option<(Block, usize)>) -> Result<(Block, NonNull<u8>), OutOfMemory> {
+        let grown = full.and_then(|(block, len)| self.arena.grow_in_place(block, len));
+        let block = match (grown, full) {
+            (Some(block), _) => block,
+            // Doubling keeps the copies linear; where there is no room for twice as much, what is needed must do.
+            (None, Some((old, _))) => match self.arena.allocate(self.owner, len.max(old.capacity * 2)) {
+                Ok(block) => block,
+                Err(_) => self.arena.allocate(self.owner, len)?,
+            },
+            (None, None) => self.arena.allocate(self.owner, len)?,
+        };
+        let address = self.arena.pointer(block.offset, block.capacity).expect("a fresh block lies in the arena");
+        Ok((block, address))
+    }
+
+    fn retire(&mut self, block: Block) {
+        // SAFETY: the sink has moved what it held, and does not use it any more.
+        unsafe { self.arena.free(block) };
+    }
+}

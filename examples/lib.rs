@@ -1,0 +1,1 @@
+//! The programs of this package are its examples; this library is empty.
