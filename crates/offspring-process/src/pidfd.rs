@@ -109,6 +109,12 @@ impl Pidfd {
         }
     }
 
+    /// Whether a child is stopped by a signal now.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.waitid(libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT)
+            .is_ok_and(|status| status.is_some())
+    }
+
     fn waitid(&self, flags: i32) -> io::Result<Option<ExitStatus>> {
         loop {
             // SAFETY: siginfo_t is plain data; the kernel fills it in. The accessors read fields that waitid sets.

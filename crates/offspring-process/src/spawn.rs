@@ -93,6 +93,34 @@ pub(crate) struct Copy {
     pub(crate) pidfd: Pidfd,
 }
 
+/// Why there is no copy.
+#[derive(Debug)]
+pub(crate) struct NotReady {
+    pub(crate) error: io::Error,
+    /// Something killed it, from outside as it seems: another attempt is worth while.
+    pub(crate) killed: bool,
+}
+
+impl From<io::Error> for NotReady {
+    fn from(error: io::Error) -> Self {
+        Self { error, killed: false }
+    }
+}
+
+impl NotReady {
+    /// A copy that ended while it should not have.
+    pub(crate) fn ended(status: &ExitStatus, when: &str) -> Self {
+        let error = match status {
+            ExitStatus::Signal { .. } => io::Error::other(format!("it was {status} {when}")),
+            _ => io::Error::other(format!("it {status} {when}")),
+        };
+        Self {
+            error: Failure::new("a copy of this program did not become a process of the family", error).into(),
+            killed: matches!(status.signal(), Some(libc::SIGKILL | libc::SIGTERM)),
+        }
+    }
+}
+
 /// Ends a copy that is of no use and tells how it ended.
 pub(crate) fn dispose(pidfd: &Pidfd) -> io::Result<ExitStatus> {
     pidfd.signal(libc::SIGKILL)?;
@@ -106,7 +134,7 @@ pub(crate) fn execute(
     control: OwnedFd,
     preloads: &[u64],
     slot: Option<&OwnedFd>,
-) -> io::Result<Copy> {
+) -> Result<Copy, NotReady> {
     socket::set_receive_timeout(ours.as_fd(), STEP)?;
     let mut executable = Executable::by_link();
     let child = loop {
@@ -154,27 +182,23 @@ pub(crate) fn execute(
     };
     match answer {
         Ok(packet) if packet.kind == Kind::Done => Ok(Copy { pid, pidfd }),
-        answer => {
-            let error = match answer {
-                Ok(packet) => Some(error_of(packet, &buffer)),
-                Err(Absent::End) => None,
-                Err(absent) => Some(absent.into()),
-            };
-            // One that closed its end may still be about to exit: its own status says more than our signal.
-            if error.is_none() {
-                pidfd.wait_exit(std::time::Instant::now().checked_add(STEP))?;
-            }
-            let status = dispose(&pidfd)?;
-            let error = error.unwrap_or_else(|| io::Error::other(format!("it {}", described(&status))));
-            Err(Failure::new("a copy of this program did not become a process of the family", error).into())
+        Err(Absent::End) => {
+            // It closed its end, but may still be about to exit: its own status says more than our signal.
+            pidfd.wait_exit(std::time::Instant::now().checked_add(STEP))?;
+            Err(NotReady::ended(&dispose(&pidfd)?, "before it said hello"))
         }
-    }
-}
-
-fn described(status: &ExitStatus) -> String {
-    match status {
-        ExitStatus::Signal { .. } => format!("was {status} before it said hello"),
-        _ => format!("{status} before it said hello; does code that runs before `main` exit?"),
+        answer => {
+            let error = answer.map_or_else(io::Error::from, |packet| error_of(packet, &buffer));
+            dispose(&pidfd)?;
+            let unsupported = error.kind() == io::ErrorKind::Unsupported;
+            let failed = "a copy of this program did not become a process of the family";
+            Err(if unsupported {
+                error
+            } else {
+                Failure::new(failed, error).into()
+            }
+            .into())
+        }
     }
 }
 
@@ -187,36 +211,41 @@ pub(crate) fn answer(
 ) -> Result<Packet, Absent> {
     let started = std::time::Instant::now();
     loop {
-        // First whether it lives, then whether it has written: what it wrote before it died is not missed.
-        let exited = pidfd_exited_after_a_step(pidfd, started);
+        // First whether it lives, then whether it has written: what it wrote before it died is not missed. Looked at only
+        // when the first step has passed without an answer: an exchange that works costs nothing more than its two
+        // calls. As a rule a death is noticed by the end of the connection; a process that inherited the socket hides
+        // that.
+        let late = started.elapsed() >= STEP;
+        let exited = late && pidfd.has_exited().unwrap_or(false);
         match Packet::receive(socket.as_fd(), buffer, !exited) {
             Err(Absent::NotYet) if exited => return Err(Absent::End),
             Err(Absent::NotYet) if patience.is_some_and(|patience| started.elapsed() >= patience) => {
                 return Err(Absent::NotYet);
             }
+            // A user's Ctrl-Z stops this process as well, so that this is another stop.
+            Err(Absent::NotYet) if late && patience.is_some() && pidfd.is_stopped() => return Err(Absent::NotYet),
             Err(Absent::NotYet) => {}
             result => return result,
         }
     }
 }
 
-/// Looks at the process only when the first step has passed without an answer: an exchange that works costs nothing
-/// more than its two calls. As a rule a death is noticed by the end of the connection; a process that inherited the
-/// socket can hide that.
-fn pidfd_exited_after_a_step(pidfd: &Pidfd, started: std::time::Instant) -> bool {
-    started.elapsed() >= STEP && pidfd.has_exited().unwrap_or(false)
-}
-
 /// The error that a packet of kind `Failed` carries.
 pub(crate) fn error_of(mut packet: Packet, buffer: &[u8]) -> io::Error {
     let mut long = Vec::new();
-    if packet.kind != Kind::Failed && packet.kind != Kind::Unsupported {
+    let kind = packet.kind;
+    if kind != Kind::Failed && kind != Kind::Unsupported {
         return io::Error::new(io::ErrorKind::InvalidData, "an unexpected answer");
     }
     let decoded = packet
         .body(buffer, &mut long)
         .and_then(|body| Failure::decode(&mut Reader::new(body)));
-    decoded.unwrap_or_else(|error| error)
+    let error = decoded.unwrap_or_else(|error| error);
+    if kind == Kind::Unsupported {
+        io::Error::new(io::ErrorKind::Unsupported, error)
+    } else {
+        error
+    }
 }
 
 /// This process's arguments. Before `main` the standard library has them with glibc only.
@@ -237,7 +266,7 @@ fn arguments() -> Vec<OsString> {
 pub(crate) fn start(request: &Request<'_>) -> io::Result<crate::Child> {
     let (ours, control) = socket::pair().during("cannot make a socket pair")?;
     let (lifeline, end) = Lifeline::new().during("cannot make a socket pair")?;
-    let copy = execute(Role::Process, &ours, control, &[], None)?;
+    let copy = execute(Role::Process, &ours, control, &[], None).map_err(|not_ready| not_ready.error)?;
     // From here on dropping the child kills and reaps it.
     let child = crate::Child::new(copy.pid, copy.pidfd, lifeline);
     request

@@ -30,7 +30,7 @@ fn what_is_elsewhere_has_none() {
     refused(image::offset_of::<[u8; 3]>(Box::leak(Box::new([1, 2, 3]))).unwrap_err());
     let on_the_stack = 5_u32;
     // SAFETY: the reference is not used after this function.
-    refused(image::offset_of(unsafe { &*(&raw const on_the_stack) }).unwrap_err());
+    refused(image::offset_of(unsafe { std::ptr::from_ref(&on_the_stack).as_ref() }.unwrap()).unwrap_err());
     // A library that is loaded while the program runs, like a plug-in, and one that it was linked to.
     for (library, symbol) in [(c"libm.so.6", c"signgam"), (c"libc.so.6", c"environ")] {
         // SAFETY: loading libraries of the system by name; the symbol is at least as large as an int.

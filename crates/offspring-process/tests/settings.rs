@@ -1,5 +1,8 @@
 //! What a launcher changes about its processes, and what it says when the system refuses.
+//
+// UNSAFETY: a process with one thread changes its environment.
 #![cfg(feature = "start-hook")]
+#![expect(unsafe_code, reason = "set_var")]
 
 use std::io;
 use std::io::Read;
@@ -182,25 +185,30 @@ fn signals_are_as_in_a_fresh_program() {
     }
 }
 
-#[test]
-fn what_the_caller_is_now_counts_not_what_it_was_at_the_first_start() {
+static MOVES: EntryPoint = EntryPoint::new("moves", |_: Arguments| {
     Launcher::new().start(&DIRECTORY, &[], &[]).unwrap().wait().unwrap();
     let zygote = zygote::pid().unwrap();
     let directory = offspring_testing::temp_dir();
-    // nextest gives this test a process of its own; under plain `cargo test` the others do not look at either.
-    std::env::set_current_dir(directory.path()).unwrap();
-    let path = directory.path().canonicalize().unwrap();
+    let inner = directory.path().canonicalize().unwrap().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    std::env::set_current_dir(&inner).unwrap();
     assert_eq!(
         answer_of(&mut Launcher::new(), &DIRECTORY),
-        format!("{}\n", path.display())
+        format!("{}\n", inner.display())
     );
-    std::fs::remove_dir(directory.path()).unwrap();
-    let mut launcher = Launcher::new();
-    assert_eq!(answer_of(&mut launcher, &GONE_DIRECTORY), "gone\n");
+    std::fs::remove_dir(&inner).unwrap();
+    assert_eq!(answer_of(&mut Launcher::new(), &GONE_DIRECTORY), "gone\n");
     std::env::set_current_dir("/").unwrap();
     assert_eq!(answer_of(&mut Launcher::new(), &DIRECTORY), "/\n");
+    // SAFETY: this process has one thread.
+    unsafe { std::env::set_var("TEST_LATER", "1") };
+    assert!(answer_of(&mut Launcher::new(), &ENVIRONMENT).starts_with("[(\"TEST_LATER\", \"1\")]"));
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("TEST_LATER") };
+    assert!(answer_of(&mut Launcher::new(), &ENVIRONMENT).starts_with("[]"));
     assert_eq!(zygote::pid(), Some(zygote), "no new zygote was needed for that");
-}
+    0
+});
 
 static GONE_DIRECTORY: EntryPoint = EntryPoint::new("gone-directory", |_: Arguments| {
     println!(
@@ -213,3 +221,9 @@ static GONE_DIRECTORY: EntryPoint = EntryPoint::new("gone-directory", |_: Argume
     );
     0
 });
+
+#[test]
+fn what_the_caller_is_now_counts_not_what_it_was_at_the_first_start() {
+    let child = Launcher::new().start(&MOVES, &[], &[]).unwrap();
+    assert_eq!(child.wait().unwrap(), ExitStatus::Code(0));
+}

@@ -18,7 +18,7 @@ use crate::lifeline::Lifeline;
 use crate::packet::{self, Absent, Kind, Packet};
 use crate::private::PrivateFd;
 use crate::request::Request;
-use crate::spawn::{self, Role, answer, error_of};
+use crate::spawn::{self, NotReady, Role, answer, error_of};
 use crate::wire::{Reader, Writer};
 use crate::{Child, ExitStatus, Pidfd, environment, image};
 
@@ -64,6 +64,15 @@ enum Trouble {
     Zygote(String),
     /// The request cannot be carried out.
     Request(io::Error),
+}
+
+impl From<NotReady> for Trouble {
+    fn from(not_ready: NotReady) -> Self {
+        match not_ready {
+            NotReady { error, killed: true } => Self::Zygote(error.to_string()),
+            NotReady { error, killed: false } => Self::Request(error),
+        }
+    }
 }
 
 impl From<io::Error> for Trouble {
@@ -154,7 +163,15 @@ pub(crate) fn start(request: &Request<'_>) -> io::Result<Option<Child>> {
     state.forget_inherited();
     let mut deaths = Vec::new();
     while deaths.len() < ATTEMPTS as usize {
-        let Some(zygote) = state.zygote()? else { return Ok(None) };
+        let zygote = match state.zygote() {
+            Ok(Some(zygote)) => zygote,
+            Ok(None) => return Ok(None),
+            Err(Trouble::Request(error)) => return Err(error),
+            Err(Trouble::Zygote(how)) => {
+                deaths.push(how);
+                continue;
+            }
+        };
         // Before anything is made: a request that cannot be told from the next one must not be left in the slot.
         zygote.slot.clear();
         let (lifeline, end) = Lifeline::new().during("cannot make a socket pair")?;
@@ -200,11 +217,14 @@ impl State {
     }
 
     /// The zygote, made now if there is none; `None` if there cannot be one.
-    fn zygote(&mut self) -> io::Result<Option<&mut Zygote>> {
+    fn zygote(&mut self) -> Result<Option<&mut Zygote>, Trouble> {
         if self.unavailable.is_some() {
             return Ok(None);
         }
-        let user = (getresuid()?, getresgid()?);
+        let user = (
+            getresuid().map_err(io::Error::from)?,
+            getresgid().map_err(io::Error::from)?,
+        );
         // Clones of a zygote that was made as root would be root's.
         if let Some(zygote) = self.zygote.take_if(|zygote| zygote.user != user) {
             zygote.end()?;
@@ -215,11 +235,11 @@ impl State {
                     self.made += 1;
                     self.zygote = Some(zygote);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                Err(Trouble::Request(error)) if error.kind() == io::ErrorKind::Unsupported => {
                     self.unavailable = Some(error.to_string());
                     return Ok(None);
                 }
-                Err(error) => return Err(error),
+                Err(trouble) => return Err(trouble),
             }
         }
         Ok(self.zygote.as_mut())
@@ -227,7 +247,7 @@ impl State {
 }
 
 impl Zygote {
-    fn make(preloads: &[u64], user: (ResUid, ResGid)) -> io::Result<Self> {
+    fn make(preloads: &[u64], user: (ResUid, ResGid)) -> Result<Self, Trouble> {
         let (control, theirs) = PrivateFd::pair().during("cannot make a socket pair")?;
         let (slot, memfd) = Slot::new().during("cannot make shared memory for the zygote")?;
         let copy = spawn::execute(Role::Zygote, &control, theirs, preloads, Some(&memfd))?;
@@ -244,20 +264,16 @@ impl Zygote {
         };
         if !preloads.is_empty() {
             // A model may take its time to load: only a death ends this.
-            let ready = match answer(&zygote.control, &zygote.pidfd, &mut zygote.buffer, None) {
+            let error = match answer(&zygote.control, &zygote.pidfd, &mut zygote.buffer, None) {
                 Ok(packet) if packet.kind == Kind::Done => return Ok(zygote),
                 Ok(packet) => error_of(packet, &zygote.buffer),
                 Err(Absent::End) => {
-                    let status = zygote.end()?;
-                    return Err(io::Error::other(format!(
-                        "the zygote {} in a preload function",
-                        ended(&status)
-                    )));
+                    return Err(NotReady::ended(&zygote.end()?, "in a preload function").into());
                 }
                 Err(absent) => absent.into(),
             };
             zygote.end()?;
-            return Err(ready);
+            return Err(error.into());
         }
         Ok(zygote)
     }
@@ -386,13 +402,6 @@ fn end(pidfd: &Pidfd) -> io::Result<ExitStatus> {
         ),
         _ => error,
     })
-}
-
-fn ended(status: &ExitStatus) -> String {
-    match status {
-        ExitStatus::Signal { .. } => format!("was {status}"),
-        _ => status.to_string(),
-    }
 }
 
 /// Reaps a child for which there is no pidfd. The lifeline's end kills it; it is this process's own child and was not
