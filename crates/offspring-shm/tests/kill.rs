@@ -7,14 +7,16 @@
 
 use std::env;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
-use offspring_shm::{Block, Handle, Owner, Shared, SharedSlice, family};
+use offspring_shm::{Arena, Block, Handle, Owner, Shared, SharedSlice, family};
 use offspring_testing::{run_single_threaded, watchdog};
 
 const MIB: usize = 1 << 20;
@@ -250,9 +252,226 @@ fn values() {
     assert_eq!(family::arena().unwrap().census().shared.blocks, 0);
 }
 
+/// One operation, of which a child is killed after some instruction.
+struct Operation {
+    name: &'static str,
+    /// Done by the child before.
+    prepare: fn(&Stage) -> Vec<Block>,
+    work: fn(&Stage, Vec<Block>),
+}
+
+/// What an operation may use.
+struct Stage {
+    me: Owner,
+    heir: Owner,
+    posted: Handle,
+}
+
+impl Stage {
+    fn allocate(&self, len: usize) -> Block {
+        family::arena().unwrap().allocate(self.me, len).unwrap()
+    }
+}
+
+fn free(block: Block) {
+    // SAFETY: every caller's own block, used no more.
+    assert!(unsafe { family::arena().unwrap().free(block) });
+}
+
+const OPERATIONS: &[Operation] = &[
+    Operation {
+        name: "allocate a large block",
+        prepare: |_| Vec::new(),
+        work: |stage, _| mark(stage.allocate(4 * MIB), 1, false),
+    },
+    Operation {
+        name: "free a large block",
+        prepare: |stage| vec![stage.allocate(4 * MIB)],
+        work: |_, blocks| free(blocks[0]),
+    },
+    Operation {
+        name: "grow a large block",
+        prepare: |stage| vec![stage.allocate(2 * MIB)],
+        work: |_, blocks| {
+            let _grown = family::arena().unwrap().grow_in_place(blocks[0], 5 * MIB);
+        },
+    },
+    Operation {
+        name: "allocate and free small blocks",
+        prepare: |_| Vec::new(),
+        work: |stage, _| {
+            let blocks: Vec<Block> = (0..12).map(|_| stage.allocate(30_000)).collect();
+            blocks.into_iter().for_each(free);
+        },
+    },
+    Operation {
+        name: "give blocks away",
+        prepare: |stage| vec![stage.allocate(3 * MIB), stage.allocate(100)],
+        work: |stage, blocks| {
+            for block in blocks {
+                // SAFETY: used no more; the heir is released last.
+                assert!(unsafe { family::arena().unwrap().transfer(block, stage.me, stage.heir) });
+            }
+        },
+    },
+    Operation {
+        name: "give up empty slabs",
+        prepare: |stage| {
+            let allocate = |len| small_arena().allocate(stage.me, len).unwrap();
+            (0..8).map(|at| allocate(if at < 4 { MIB / 2 } else { MIB })).collect()
+        },
+        work: |stage, blocks| {
+            for &block in &blocks[..4] {
+                // SAFETY: this process's block, used no more.
+                assert!(unsafe { small_arena().free(block) });
+            }
+            // There is room only where the slabs are.
+            small_arena().allocate(stage.me, MIB).unwrap();
+        },
+    },
+    Operation {
+        name: "share and drop values",
+        prepare: |_| Vec::new(),
+        work: |_, _| {
+            drop((
+                Shared::new(5_u64).unwrap(),
+                SharedSlice::build(2 * MIB, |_: &mut [u8]| ()).unwrap(),
+            ))
+        },
+    },
+    Operation {
+        name: "take and drop a value",
+        prepare: |_| Vec::new(),
+        work: |stage, _| drop(SharedSlice::<u64>::from_handle(stage.posted).unwrap()),
+    },
+];
+
+/// The most instructions of an operation that are gone through: a step takes 10 us or more, and a debug build has ten
+/// times as many. What lies beyond is hit by a release build.
+const MOST: u64 = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
+
+/// An arena that is easily filled. Its owners have the same tags as in the family's.
+fn small_arena() -> &'static Arena {
+    static SMALL: OnceLock<Arena> = OnceLock::new();
+    SMALL.get_or_init(|| Arena::create(6 * MIB).unwrap())
+}
+
+/// Kills a child after `limit` instructions of an operation, or at its end; says after how many it was.
+fn kill_at(operation: &Operation, posted: Handle, heir: Owner, limit: u64) -> (Owner, u64) {
+    let (pid, owner) = start(|me| {
+        let stage = Stage { me, heir, posted };
+        let blocks = (operation.prepare)(&stage);
+        ptrace::traceme().unwrap();
+        raise(Signal::SIGSTOP).unwrap();
+        (operation.work)(&stage, blocks);
+        raise(Signal::SIGSTOP).unwrap();
+    });
+    let stopped = |signal| WaitStatus::Stopped(pid, signal);
+    assert_eq!(waitpid(pid, None).unwrap(), stopped(Signal::SIGSTOP));
+    let mut steps = 0;
+    let mut done = false;
+    while steps < limit && !done {
+        ptrace::step(pid, None).unwrap();
+        let status = waitpid(pid, None).unwrap();
+        done = status == stopped(Signal::SIGSTOP);
+        assert!(
+            done || status == stopped(Signal::SIGTRAP),
+            "{}: {status:?}",
+            operation.name
+        );
+        steps += 1;
+    }
+    kill(pid, Signal::SIGKILL).unwrap();
+    assert_eq!(
+        waitpid(pid, None).unwrap(),
+        WaitStatus::Signaled(pid, Signal::SIGKILL, false)
+    );
+    (owner, steps)
+}
+
+/// Like [`torture`], but one operation after another, killed after a random instruction: what takes few instructions and
+/// little time is hit as well. Between the death and the release somebody else uses all that looks free.
+fn at_any_instruction() {
+    let arena = family::arena().unwrap();
+    let me = family::me().unwrap();
+    arena.set_watermark(2 * MIB);
+    let seed = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64
+        | 1;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    small_arena();
+    let posted = SharedSlice::from_fn(1000, |i| i as u64).unwrap();
+    for operation in OPERATIONS {
+        let started = Instant::now();
+        let (mut length, mut kills) = (None, 0_u64);
+        while length.is_none() || started.elapsed() < Duration::from_millis(seconds() * 200) {
+            let heir = family::reserve_child().unwrap();
+            let limit = length.map_or(MOST, |length| random.below(length));
+            let (dead, steps) = kill_at(operation, posted.to_handle(), heir, limit);
+            length.get_or_insert(steps);
+            kills += 1;
+
+            let mine: Vec<Block> = (0..12)
+                .filter_map(|at| arena.allocate(me, (1 + at % 3) * MIB).ok())
+                .collect();
+            mine.iter().for_each(|&block| mark(block, block.offset, false));
+            let others: Vec<Block> = (0..9)
+                .filter_map(|at| small_arena().allocate(me, MIB >> (at % 2)).ok())
+                .collect();
+            // SAFETY: the process has ended.
+            unsafe {
+                family::release(dead).unwrap();
+                family::release(heir).unwrap();
+                small_arena().sweep(dead, me);
+            }
+            mine.iter().for_each(|&block| mark(block, block.offset, true));
+            mine.into_iter().for_each(free);
+            for block in others {
+                assert_eq!(
+                    small_arena().owner_of(block.offset),
+                    Some(me),
+                    "{}: {block:?}",
+                    operation.name
+                );
+                // SAFETY: nobody uses it.
+                assert!(unsafe { small_arena().free(block) });
+            }
+            let census = small_arena().census();
+            assert_eq!(
+                (census.blocks, census.orphans, census.garbage),
+                (0, 0, 0),
+                "{}: {census:?}",
+                operation.name
+            );
+            let census = arena.census();
+            assert!(
+                census.owners.keys().all(|&owner| owner == me),
+                "{}: {census:?}",
+                operation.name
+            );
+            let left = (census.orphans, census.garbage, census.shared.blocks);
+            assert_eq!(left, (0, 0, 1), "{}, killed after {steps}: {census:?}", operation.name);
+            assert!(posted.iter().enumerate().all(|(i, &n)| i as u64 == n));
+        }
+        println!(
+            "{}: {} instructions, {kills} kills",
+            operation.name,
+            length.unwrap_or_default()
+        );
+    }
+}
+
 fn main() -> ExitCode {
     let _watchdog = watchdog(Duration::from_secs(60 + 4 * seconds()));
     family::set_capacity(CAPACITY).unwrap();
     family::arena().unwrap().set_watermark(16 * MIB);
-    run_single_threaded(&[("blocks", blocks), ("values", values)])
+    let mut tests: Vec<(&'static str, fn())> = vec![("blocks", blocks), ("values", values)];
+    // A debugger that steps through a pair of load-exclusive and store-exclusive makes it fail for ever.
+    if cfg!(target_arch = "x86_64") {
+        tests.push(("at_any_instruction", at_any_instruction));
+    }
+    run_single_threaded(&tests)
 }
