@@ -73,6 +73,7 @@ impl Child {
     /// Foreign code took the exit status: it called `waitpid(-1)`, or SIGCHLD is ignored in this process. Or this
     /// process is a forked copy of the child's parent.
     pub fn wait(&self) -> io::Result<ExitStatus> {
+        self.check_ours()?;
         loop {
             self.pidfd.wait_exit(None)?;
             if let Some(status) = self.try_wait()? {
@@ -89,10 +90,10 @@ impl Child {
     /// As [`wait`](Self::wait).
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         let mut state = self.state.lock();
+        self.check_ours()?;
         match &*state {
             State::Ended(status) => return Ok(Some(status.clone())),
             State::Lost => return Err(self.lost()),
-            State::Running if self.creator != std::process::id() => return Err(self.not_ours()),
             State::Running => {}
         }
         match self.pidfd.reap() {
@@ -128,6 +129,7 @@ impl Child {
     ///
     /// As [`wait`](Self::wait).
     pub fn wait_deadline(&self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+        self.check_ours()?;
         loop {
             let exited = self.pidfd.wait_exit(Some(deadline))?;
             let status = self.try_wait()?;
@@ -220,11 +222,15 @@ impl Child {
         ))
     }
 
-    fn not_ours(&self) -> io::Error {
-        io::Error::other(format!(
+    /// A process that is waited for by a copy of its parent would be waited for in vain.
+    fn check_ours(&self) -> io::Result<()> {
+        if self.creator == std::process::id() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
             "process {} is a child of process {}, of which this process is a forked copy",
             self.pid, self.creator
-        ))
+        )))
     }
 }
 
