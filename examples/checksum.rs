@@ -1,7 +1,9 @@
 //! The BLAKE3 checksum of every file below a directory, a task for each file, with a progress bar; checked against the
 //! same work done by this process alone.
 //!
-//!     cargo run --release --example checksum [DIR]
+//! ```sh
+//! cargo run --release --example checksum [DIR]
+//! ```
 //!
 //! Without DIR it takes the sources that cargo keeps on this machine, or this workspace if there are none.
 

@@ -1,6 +1,8 @@
 //! The lowest floor alone: fork, become another program in the child, wait for it.
 //!
-//!     cargo run --release --example exec [PROGRAM [ARGUMENT]...]
+//! ```sh
+//! cargo run --release --example exec [PROGRAM [ARGUMENT]...]
+//! ```
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

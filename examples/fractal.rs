@@ -1,7 +1,9 @@
 //! The Mandelbrot set in 3840 x 2160 pixels, a task for each row, written to a PNG. The rows are read in place, where
 //! the workers wrote them.
 //!
-//!     cargo run --release --example fractal [FILE]
+//! ```sh
+//! cargo run --release --example fractal [FILE]
+//! ```
 //!
 //! Without FILE it writes `fractal.png` into the directory for temporary files.
 

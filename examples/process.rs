@@ -1,6 +1,8 @@
 //! One function in a process of its own: start, join, result; and what becomes of one that crashes.
 //!
-//!     cargo run --release --example process
+//! ```sh
+//! cargo run --release --example process
+//! ```
 
 use offspring::Process;
 

@@ -1,6 +1,8 @@
 //! Four processes, one `map`.
 //!
-//!     cargo run --release --example quickstart
+//! ```sh
+//! cargo run --release --example quickstart
+//! ```
 
 use offspring::Pool;
 
