@@ -35,7 +35,10 @@ fn read(path: &Path) -> Checksum {
     let mut hasher = blake3::Hasher::new();
     let read = fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher));
     match read {
-        Ok(bytes) => Checksum::Of { bytes, hash: *hasher.finalize().as_bytes() },
+        Ok(bytes) => Checksum::Of {
+            bytes,
+            hash: *hasher.finalize().as_bytes(),
+        },
         Err(error) => Checksum::Unreadable(error.to_string()),
     }
 }
@@ -43,7 +46,12 @@ fn read(path: &Path) -> Checksum {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = env::args_os().nth(1).map_or_else(default_directory, PathBuf::from);
     let (files, total) = files_below(&directory)?;
-    println!("{} files, {:.1} MiB below {}", files.len(), mebibytes(total), directory.display());
+    println!(
+        "{} files, {:.1} MiB below {}",
+        files.len(),
+        mebibytes(total),
+        directory.display()
+    );
 
     let pool = Pool::builder().build()?;
     let progress = Shared::new(AtomicU64::new(0))?;
@@ -56,9 +64,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let expected: Vec<Checksum> = files.iter().map(|file| read(Path::new(file))).collect();
     let alone = since.elapsed();
 
-    let unreadable = checksums.iter().filter(|checksum| matches!(checksum, Checksum::Unreadable(_))).count();
-    println!("{} workers: {parallel:.2?}; this process alone: {alone:.2?}", pool.workers());
-    println!("checksum of all checksums: {}, {unreadable} files unreadable", summary(&checksums));
+    let unreadable = checksums
+        .iter()
+        .filter(|checksum| matches!(checksum, Checksum::Unreadable(_)))
+        .count();
+    println!(
+        "{} workers: {parallel:.2?}; this process alone: {alone:.2?}",
+        pool.workers()
+    );
+    println!(
+        "checksum of all checksums: {}, {unreadable} files unreadable",
+        summary(&checksums)
+    );
     if checksums != expected {
         return Err("the workers' checksums differ from this process's own".into());
     }

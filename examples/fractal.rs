@@ -47,11 +47,17 @@ fn colour(escape: Option<f64>) -> [u8; 3] {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = env::args_os().nth(1).map_or_else(|| env::temp_dir().join("fractal.png"), PathBuf::from);
+    let path = env::args_os()
+        .nth(1)
+        .map_or_else(|| env::temp_dir().join("fractal.png"), PathBuf::from);
     let pool = Pool::builder().build()?;
     let since = Instant::now();
     let rows = pool.map_views(row, 0..HEIGHT)?;
-    println!("{WIDTH} x {HEIGHT} pixels by {} workers in {:.2?}", pool.workers(), since.elapsed());
+    println!(
+        "{WIDTH} x {HEIGHT} pixels by {} workers in {:.2?}",
+        pool.workers(),
+        since.elapsed()
+    );
 
     let file = File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     let mut encoder = png::Encoder::new(BufWriter::new(file), WIDTH, HEIGHT);

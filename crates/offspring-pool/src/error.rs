@@ -2,7 +2,6 @@ use std::{error, fmt, io};
 
 use offspring_process::{ExitStatus, Panic};
 use offspring_queue::{DecodeError, EncodeError};
-use rkyv::rancor;
 
 /// What a call of this crate gives.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -22,11 +21,19 @@ pub(crate) enum Kind {
     /// The function panicked.
     Panic { panic: Panic, item: Option<usize> },
     /// The process that ran the function ended without a result.
-    Died { pid: u32, status: ExitStatus, item: Option<usize> },
+    Died {
+        pid: u32,
+        status: ExitStatus,
+        item: Option<usize>,
+    },
     /// An argument could not be written into shared memory.
     Encode(EncodeError),
     /// The worker could not rebuild its argument, or not write its result into shared memory.
-    Transfer { reason: String, out_of_memory: bool, item: Option<usize> },
+    Transfer {
+        reason: String,
+        out_of_memory: bool,
+        item: Option<usize>,
+    },
     /// An argument or a result could not be read back.
     Decode(DecodeError),
     /// The pool is closed or terminated.
@@ -41,7 +48,10 @@ impl Error {
     }
 
     pub(crate) fn os(doing: impl Into<String>, source: io::Error) -> Self {
-        Self::new(Kind::Os { doing: doing.into(), source })
+        Self::new(Kind::Os {
+            doing: doing.into(),
+            source,
+        })
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
@@ -59,7 +69,11 @@ impl Error {
     /// What it means for a task that the arena had no room for its result.
     pub(crate) fn no_room(item: Option<usize>) -> Self {
         let reason = "the arena has no room for it".into();
-        Self::new(Kind::Transfer { reason, out_of_memory: true, item })
+        Self::new(Kind::Transfer {
+            reason,
+            out_of_memory: true,
+            item,
+        })
     }
 
     /// True if the function panicked; [`panic`](Self::panic) has the message.
@@ -147,7 +161,11 @@ impl fmt::Display for Error {
             }
             Kind::Encode(source) => write!(f, "the arguments cannot be sent: {source}"),
             Kind::Transfer { reason, item, .. } => {
-                write!(f, "the task{} did not get its argument, or its result was lost: {reason}", Item(*item))
+                write!(
+                    f,
+                    "the task{} did not get its argument, or its result was lost: {reason}",
+                    Item(*item)
+                )
             }
             Kind::Decode(source) => write!(f, "{source}"),
             Kind::Closed(what) => f.write_str(what),
@@ -177,12 +195,6 @@ impl From<EncodeError> for Error {
 impl From<DecodeError> for Error {
     fn from(source: DecodeError) -> Self {
         Self::new(Kind::Decode(source))
-    }
-}
-
-impl From<rancor::Error> for Error {
-    fn from(source: rancor::Error) -> Self {
-        Self::from(DecodeError::Deserialize(source))
     }
 }
 

@@ -41,7 +41,13 @@ pub(crate) fn names() -> Option<&'static Names> {
 impl Start {
     pub(crate) fn new(name: &str, words: [u64; 5]) -> Self {
         let parent = names().map_or(ROOT, |names| &names.own);
-        Self { words, names: Names { own: name.to_string(), parent: parent.to_string() } }
+        Self {
+            words,
+            names: Names {
+                own: name.to_string(),
+                parent: parent.to_string(),
+            },
+        }
     }
 
     pub(crate) fn words(&self) -> [u64; 5] {
@@ -75,7 +81,10 @@ impl Start {
     /// When what was sent is not what [`launch`](Self::launch) sends, or the arena cannot be mapped.
     pub(crate) fn receive(arguments: &mut Arguments) -> io::Result<Self> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("bad start message: {what}"));
-        let (words, names) = arguments.payload.split_at_checked(WORDS * 8).ok_or_else(|| invalid("it is too short"))?;
+        let (words, names) = arguments
+            .payload
+            .split_at_checked(WORDS * 8)
+            .ok_or_else(|| invalid("it is too short"))?;
         let (words, _) = words.as_chunks::<8>();
         let mut words = words.iter().map(|&bytes| u64::from_le_bytes(bytes));
         let mut word = || words.next().unwrap_or(0);
@@ -83,7 +92,10 @@ impl Start {
         let words = [word(), word(), word(), word(), word()];
         let names = std::str::from_utf8(names).ok().and_then(|names| names.split_once('\0'));
         let (own, parent) = names.ok_or_else(|| invalid("it has no names"))?;
-        let names = Names { own: own.to_string(), parent: parent.to_string() };
+        let names = Names {
+            own: own.to_string(),
+            parent: parent.to_string(),
+        };
         if arguments.descriptors.is_empty() {
             return Err(invalid("it came without the arena"));
         }

@@ -24,11 +24,13 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
 
+mod decode;
 mod error;
 mod message;
 mod parcel;
 mod sink;
 
+pub use decode::{decode, decode_slice, is_copied};
 pub use error::{DecodeError, EncodeError};
 pub use message::{Decoder, Encoder, Message, Validator};
 pub use parcel::Parcel;

@@ -12,7 +12,7 @@ use rkyv::ser::allocator::Arena as Scratch;
 use rkyv::ser::sharing::Share;
 use rkyv::{Archive, SerializeUnsized};
 
-use crate::{DecodeError, EncodeError, Encoder, Message, Sink, Supply};
+use crate::{DecodeError, EncodeError, Encoder, Message, Sink, Supply, decode};
 
 /// One encoded value and the block of the arena that holds it; the block is freed when the parcel is dropped.
 ///
@@ -41,7 +41,10 @@ impl<T: Message> Parcel<T> {
     /// # Errors
     /// When the parcel's offset lies outside the arena: somebody overwrote it.
     pub fn view(&self) -> Result<&T::Archived, DecodeError> {
-        let at = self.arena.pointer(self.root, size_of::<T::Archived>()).map_err(DecodeError::OutOfBounds)?;
+        let at = self
+            .arena
+            .pointer(self.root, size_of::<T::Archived>())
+            .map_err(DecodeError::OutOfBounds)?;
         // SAFETY: `root` is where this program's own image archived a `T`; the block is not written any more and
         // stays allocated as long as the parcel does.
         Ok(unsafe { at.cast::<T::Archived>().as_ref() })
@@ -52,7 +55,7 @@ impl<T: Message> Parcel<T> {
     /// # Errors
     /// When the parcel lies outside the arena or the rebuilding fails.
     pub fn decode(&self) -> Result<T, DecodeError> {
-        rkyv::deserialize::<T, rancor::Error>(self.view()?).map_err(DecodeError::Deserialize)
+        decode(self.view()?)
     }
 
     /// Validates every byte that the value reaches, as one does with bytes of unknown origin.
@@ -60,10 +63,16 @@ impl<T: Message> Parcel<T> {
     /// # Errors
     /// When the bytes are no archived `T`.
     pub fn check(&self) -> Result<(), DecodeError> {
-        let block = self.arena.pointer(self.block.offset, self.block.capacity).map_err(DecodeError::OutOfBounds)?;
+        let block = self
+            .arena
+            .pointer(self.block.offset, self.block.capacity)
+            .map_err(DecodeError::OutOfBounds)?;
         // SAFETY: the block is committed, readable for `capacity` bytes and no longer written by anybody.
         let bytes = unsafe { NonNull::slice_from_raw_parts(block, self.block.capacity).as_ref() };
-        let root = self.root.checked_sub(self.block.offset).and_then(|at| usize::try_from(at).ok());
+        let root = self
+            .root
+            .checked_sub(self.block.offset)
+            .and_then(|at| usize::try_from(at).ok());
         rkyv::api::high::access_pos::<T::Archived, rancor::Error>(bytes, root.unwrap_or(usize::MAX))
             .map(drop)
             .map_err(DecodeError::Deserialize)
@@ -76,7 +85,9 @@ impl<T: Message> Parcel<[T]> {
     /// # Errors
     /// When the arena is full or a value's own serialisation fails; nothing is left behind.
     pub fn encode_slice(arena: &'static Arena, owner: Owner, values: &[T]) -> Result<Self, EncodeError> {
-        Self::encode_with(arena, owner, |encoder| values.serialize_unsized(encoder).map_err(EncodeError::Serialize))
+        Self::encode_with(arena, owner, |encoder| {
+            values.serialize_unsized(encoder).map_err(EncodeError::Serialize)
+        })
     }
 }
 
@@ -87,7 +98,12 @@ impl<T: ?Sized> Parcel<T> {
     /// `block` belongs to this process, holds an archived `T` at offset `root` of the arena that this program's
     /// image wrote, and nobody writes it any more.
     pub unsafe fn from_raw(arena: &'static Arena, block: Block, root: u64) -> Self {
-        Self { arena, block, root, marker: PhantomData }
+        Self {
+            arena,
+            block,
+            root,
+            marker: PhantomData,
+        }
     }
 
     /// Gives the block away: whoever has it now frees it.
@@ -106,7 +122,12 @@ impl<T: ?Sized> Parcel<T> {
     pub fn erase(self) -> Parcel<()> {
         let arena = self.arena;
         let (block, root) = self.into_raw();
-        Parcel { arena, block, root, marker: PhantomData }
+        Parcel {
+            arena,
+            block,
+            root,
+            marker: PhantomData,
+        }
     }
 
     /// Lets `write` encode a `T` and give its position, into a block that belongs to `owner`.
@@ -124,11 +145,19 @@ impl<T: ?Sized> Parcel<T> {
         let written = write(Strategy::wrap(&mut serializer)).and_then(|root| match serializer.writer.block() {
             Some(_) => Ok(root),
             // A value of no bytes still has a place.
-            None => serializer.writer.reserve(1, 1).map_err(|error| EncodeError::Serialize(error).into()),
+            None => serializer
+                .writer
+                .reserve(1, 1)
+                .map_err(|error| EncodeError::Serialize(error).into()),
         });
         let mut sink = serializer.into_writer();
         match (written, sink.block()) {
-            (Ok(root), Some(block)) => Ok(Self { arena, block, root: sink.offset(root), marker: PhantomData }),
+            (Ok(root), Some(block)) => Ok(Self {
+                arena,
+                block,
+                root: sink.offset(root),
+                marker: PhantomData,
+            }),
             (Ok(_), None) => unreachable!("a block was reserved"),
             (Err(error), block) => {
                 let exhausted = sink.take_exhausted();
@@ -151,7 +180,10 @@ impl Parcel<()> {
     /// # Safety
     /// The parcel holds an archived `T`.
     pub unsafe fn view_as<T: Archive>(&self) -> Result<&T::Archived, DecodeError> {
-        let at = self.arena.pointer(self.root, size_of::<T::Archived>()).map_err(DecodeError::OutOfBounds)?;
+        let at = self
+            .arena
+            .pointer(self.root, size_of::<T::Archived>())
+            .map_err(DecodeError::OutOfBounds)?;
         // SAFETY: the caller vouches for the type; the rest as in `view`.
         Ok(unsafe { at.cast::<T::Archived>().as_ref() })
     }
@@ -166,7 +198,10 @@ impl<T: ?Sized> Drop for Parcel<T> {
 
 impl<T: ?Sized> fmt::Debug for Parcel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parcel").field("block", &self.block).field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Parcel")
+            .field("block", &self.block)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -188,7 +223,10 @@ impl Supply for OneBlock {
             },
             (None, None) => self.arena.allocate(self.owner, len)?,
         };
-        let address = self.arena.pointer(block.offset, block.capacity).expect("a fresh block lies in the arena");
+        let address = self
+            .arena
+            .pointer(block.offset, block.capacity)
+            .expect("a fresh block lies in the arena");
         Ok((block, address))
     }
 

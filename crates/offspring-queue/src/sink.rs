@@ -46,7 +46,14 @@ pub struct Sink<'a> {
 impl<'a> Sink<'a> {
     /// Makes a sink that has no block yet.
     pub fn new(supply: &'a mut dyn Supply) -> Self {
-        Self { supply, block: None, start: 0, end: 0, bias: 0, exhausted: None }
+        Self {
+            supply,
+            block: None,
+            start: 0,
+            end: 0,
+            bias: 0,
+            exhausted: None,
+        }
     }
 
     /// Starts a new region at a multiple of `align` bytes (a power of two up to 64).
@@ -72,6 +79,7 @@ impl<'a> Sink<'a> {
     ///
     /// # Panics
     /// When nothing was written or reserved yet.
+    #[inline]
     pub fn offset(&self, pos: usize) -> u64 {
         let (block, _) = self.block.expect("a region with contents has a block");
         block.offset + (pos - self.bias + self.start) as u64
@@ -81,10 +89,14 @@ impl<'a> Sink<'a> {
     ///
     /// # Panics
     /// When nothing was written or reserved yet, or `pos` lies outside the region.
+    #[inline]
     pub fn address(&mut self, pos: usize) -> NonNull<u8> {
         let (_, base) = self.block.expect("a region with contents has a block");
         let at = pos - self.bias + self.start;
-        assert!(at >= self.start && at <= self.end, "position {pos} is outside the region");
+        assert!(
+            at >= self.start && at <= self.end,
+            "position {pos} is outside the region"
+        );
         // SAFETY: `at <= end`, which `ensure` keeps within the block that starts at `base`.
         unsafe { base.add(at) }
     }
@@ -112,7 +124,10 @@ impl<'a> Sink<'a> {
         let written = self.end - self.start;
         let needed = self.bias + written + more;
         let old = self.block;
-        let (new, base) = match self.supply.supply(needed, old.map(|(block, _)| (block, self.end + more))) {
+        let (new, base) = match self
+            .supply
+            .supply(needed, old.map(|(block, _)| (block, self.end + more)))
+        {
             Ok(supplied) => supplied,
             Err(exhausted) => {
                 self.exhausted = Some(exhausted);
@@ -125,7 +140,10 @@ impl<'a> Sink<'a> {
                 if written > 0 {
                     // SAFETY: `written` bytes lie at `start` in the old block, the new one has `needed` bytes, and
                     // two blocks do not overlap; this process owns both.
-                    unsafe { from.add(self.start).copy_to_nonoverlapping(base.add(self.bias), written) };
+                    unsafe {
+                        from.add(self.start)
+                            .copy_to_nonoverlapping(base.add(self.bias), written)
+                    };
                 }
                 self.supply.retire(block);
             }
@@ -150,7 +168,10 @@ impl Writer<rancor::Error> for Sink<'_> {
         self.ensure(bytes.len())?;
         if let Some((_, base)) = self.block {
             // SAFETY: `ensure` made room for `bytes` at `end`; the block is ours alone, so the slice cannot overlap it.
-            unsafe { base.add(self.end).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+            unsafe {
+                base.add(self.end)
+                    .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
+            };
         }
         self.end += bytes.len();
         Ok(())

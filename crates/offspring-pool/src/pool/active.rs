@@ -1,18 +1,18 @@
 // UNSAFETY: reads archived results and failure records that workers have published.
 #![expect(unsafe_code, reason = "published results are read in place in shared memory")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use offspring_process::ExitStatus;
-use offspring_queue::{DecodeError, Message, Parcel};
+use offspring_queue::{DecodeError, Message, Parcel, decode};
 use offspring_shm::{Arena, Block, Owner};
 use offspring_sync::primitive::Ordering;
 use parking_lot::Mutex;
-use rkyv::{Archived, rancor};
+use rkyv::Archived;
 
 use super::board::Board;
 use super::chunk::{ChunkState, Ending};
@@ -29,6 +29,9 @@ pub(crate) struct ActiveBoard {
     _inputs: Parcel<()>,
     settled: Mutex<Settled>,
 }
+
+/// What became of a run of items, or of one.
+pub(crate) type Outcome<'a, R> = Result<&'a [Archived<R>], Error>;
 
 #[derive(Default)]
 struct Settled {
@@ -48,7 +51,14 @@ struct Piece {
 
 impl ActiveBoard {
     pub(crate) fn new(arena: &'static Arena, board: Board, block: Block, inputs: Parcel<()>) -> Self {
-        Self { board, slot: OnceLock::new(), arena, block, _inputs: inputs, settled: Mutex::default() }
+        Self {
+            board,
+            slot: OnceLock::new(),
+            arena,
+            block,
+            _inputs: inputs,
+            settled: Mutex::default(),
+        }
     }
 
     /// Notes where the workers are told of this board.
@@ -61,7 +71,10 @@ impl ActiveBoard {
     /// # Panics
     /// When it was not announced.
     pub(crate) fn slot(&self) -> usize {
-        *self.slot.get().expect("only boards that were announced have callers and workers")
+        *self
+            .slot
+            .get()
+            .expect("only boards that were announced have callers and workers")
     }
 
     /// Settles what a dead worker had in hand: keeps the results that it had completed, gives up the item at which it
@@ -75,8 +88,12 @@ impl ActiveBoard {
     ) {
         self.board.settle_outputs(self.arena, index, worker);
         let chunk = progress.chunk.load(Ordering::Relaxed) as usize;
-        let Some(word) = self.board.words().get(chunk) else { return };
-        let ChunkState::Claimed { worker: claimer, skip } = word.state() else { return };
+        let Some(word) = self.board.words().get(chunk) else {
+            return;
+        };
+        let ChunkState::Claimed { worker: claimer, skip } = word.state() else {
+            return;
+        };
         if claimer != worker.raw() {
             return;
         }
@@ -87,7 +104,12 @@ impl ActiveBoard {
         let roots = progress.roots.load(Ordering::Acquire);
         let failures = progress.failures.load(Ordering::Acquire);
         let stop = self.board.plan().stop != 0;
-        let mut piece = Piece { items: from..to, roots, failures, death: None };
+        let mut piece = Piece {
+            items: from..to,
+            roots,
+            failures,
+            death: None,
+        };
         let mut settled = self.settled.lock();
         let rest = if to == len || (stop && failures != 0) {
             None
@@ -116,9 +138,10 @@ impl ActiveBoard {
         }
     }
 
-    /// Shows every item that has an outcome, in order. Items that a cancelled call left undone have none; what does
-    /// not lie where it should is an error of its item.
-    pub(crate) fn outcomes<'a, R: Message>(&'a self, mut show: impl FnMut(usize, Result<&'a Archived<R>, Error>)) {
+    /// Shows what became of the items, in their order: runs of results, and single failures; each with the index of its
+    /// first item. Items that a cancelled call left undone are passed over; what does not lie where it should is a
+    /// failure of its items.
+    pub(crate) fn outcomes<'a, R: Message>(&'a self, show: &mut impl FnMut(usize, Outcome<'a, R>)) {
         let settled = self.settled.lock();
         for (index, word) in self.board.words().iter().enumerate() {
             let (first, len) = self.board.chunk(index);
@@ -126,36 +149,57 @@ impl ActiveBoard {
             if !settled.pieces.is_empty() {
                 for piece in settled.pieces.get(&index).into_iter().flatten() {
                     from = piece.items.end;
-                    self.show_mixed::<R>(first, piece.items.clone(), piece.roots, piece.failures, &mut show);
+                    self.show_mixed::<R>(first, piece.items.clone(), piece.roots, piece.failures, show);
                     if let Some((pid, status)) = &piece.death {
-                        show(first + from, Err(Error::ended(*pid, status.clone(), Some(first + from))));
+                        show(
+                            first + from,
+                            Err(Error::ended(*pid, status.clone(), Some(first + from))),
+                        );
                         from += 1;
                     }
                 }
             }
             match word.state() {
-                ChunkState::Done { roots } => match self.roots::<R>(roots, len) {
-                    Ok(roots) => {
-                        for (item, root) in roots.iter().enumerate().skip(from) {
-                            show(first + item, Ok(root));
-                        }
-                    }
-                    Err(_) => (from..len).for_each(|item| show(first + item, Err(misplaced(first + item)))),
-                },
-                ChunkState::Ended { how: Ending::Failures(at) } => {
+                ChunkState::Done { roots } => self.show_results::<R>(first, from..len, roots, show),
+                ChunkState::Ended {
+                    how: Ending::Failures(at),
+                } => {
                     let newest = self.failure(at);
                     let to = match newest {
                         Some(newest) if self.board.plan().stop != 0 => newest.item as usize + 1,
                         _ => len,
                     };
                     let roots = newest.map_or(0, |failure| failure.roots);
-                    self.show_mixed::<R>(first, from..to.min(len), roots, at, &mut show);
+                    self.show_mixed::<R>(first, from..to.min(len), roots, at, show);
                 }
                 ChunkState::Ended { how: Ending::NoMemory } => {
                     (from..len).for_each(|item| show(first + item, Err(Error::no_room(Some(first + item)))));
                 }
                 ChunkState::Ended { how: Ending::Settled } | ChunkState::Ready { .. } | ChunkState::Claimed { .. } => {}
             }
+        }
+    }
+
+    /// Shows items of which none has failed.
+    #[inline]
+    fn show_results<'a, R: Message>(
+        &'a self,
+        first: usize,
+        items: Range<usize>,
+        roots: u64,
+        show: &mut impl FnMut(usize, Outcome<'a, R>),
+    ) {
+        match self.roots::<R>(roots, items.end) {
+            Ok(results) => show(first + items.start, Ok(&results[items])),
+            Err(_) => items.for_each(|item| {
+                let reason = "it does not lie in the arena".into();
+                let kind = Kind::Transfer {
+                    reason,
+                    out_of_memory: false,
+                    item: Some(first + item),
+                };
+                show(first + item, Err(Error::new(kind)));
+            }),
         }
     }
 
@@ -166,28 +210,33 @@ impl ActiveBoard {
         items: Range<usize>,
         roots: u64,
         failures: u64,
-        show: &mut impl FnMut(usize, Result<&'a Archived<R>, Error>),
+        show: &mut impl FnMut(usize, Outcome<'a, R>),
     ) {
-        let mut failed: HashMap<usize, u64> = HashMap::new();
+        let mut failed = BTreeMap::new();
         let mut at = failures;
         // A chain that somebody bent into a ring ends here too.
         while let Some(failure) = self.failure(at).filter(|_| failed.len() <= items.end) {
             failed.insert(failure.item as usize, failure.report);
             at = failure.next;
         }
-        let roots = self.roots::<R>(roots, items.end);
-        for item in items {
-            let outcome = match (failed.get(&item), &roots) {
-                (Some(&report), _) => Err(self.report(report, first + item)),
-                (None, Ok(roots)) => Ok(&roots[item]),
-                (None, Err(_)) => Err(misplaced(first + item)),
-            };
-            show(first + item, outcome);
+        let mut from = items.start;
+        for (item, report) in failed.into_iter().filter(|(item, _)| items.contains(item)) {
+            if from < item {
+                self.show_results::<R>(first, from..item, roots, show);
+            }
+            show(first + item, Err(self.report(report, first + item)));
+            from = item + 1;
+        }
+        if from < items.end {
+            self.show_results::<R>(first, from..items.end, roots, show);
         }
     }
 
     fn roots<R: Message>(&self, offset: u64, len: usize) -> Result<&[Archived<R>], DecodeError> {
-        let at = self.arena.pointer(offset, len * size_of::<Archived<R>>()).map_err(DecodeError::OutOfBounds)?;
+        let at = self
+            .arena
+            .pointer(offset, len * size_of::<Archived<R>>())
+            .map_err(DecodeError::OutOfBounds)?;
         // SAFETY: a worker of this program's own image archived results there, item by item, and published them; only
         // items that are known to be complete are touched. The block belongs to the board, as `self` does.
         Ok(unsafe { NonNull::slice_from_raw_parts(at.cast(), len).as_ref() })
@@ -200,17 +249,14 @@ impl ActiveBoard {
     }
 
     fn report(&self, offset: u64, item: usize) -> Error {
-        let Ok(at) = self.arena.pointer(offset, size_of::<Archived<Report>>()) else { return misplaced(item) };
+        let at = match self.arena.pointer(offset, size_of::<Archived<Report>>()) {
+            Ok(at) => at.cast::<Archived<Report>>(),
+            Err(error) => return Error::from(DecodeError::OutOfBounds(error)),
+        };
         // SAFETY: a worker of this program's own image archived a report there before it chained the failure.
-        let report = unsafe { at.cast::<Archived<Report>>().as_ref() };
-        rkyv::deserialize::<Report, rancor::Error>(report)
-            .map_or_else(Error::from, |report| report.into_error(Some(item)))
+        let report = unsafe { at.as_ref() };
+        decode::<Report>(report).map_or_else(Error::from, |report| report.into_error(Some(item)))
     }
-}
-
-fn misplaced(item: usize) -> Error {
-    let reason = "it does not lie in the arena".into();
-    Error::new(Kind::Transfer { reason, out_of_memory: false, item: Some(item) })
 }
 
 impl Drop for ActiveBoard {
@@ -225,6 +271,9 @@ impl Drop for ActiveBoard {
 
 impl fmt::Debug for ActiveBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActiveBoard").field("plan", self.board.plan()).field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("ActiveBoard")
+            .field("plan", self.board.plan())
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,8 @@
 // UNSAFETY: a board lies in the arena and is reached through pointers that are checked when it is opened.
-#![expect(unsafe_code, reason = "shared words are reached through a checked pointer into the arena")]
+#![expect(
+    unsafe_code,
+    reason = "shared words are reached through a checked pointer into the arena"
+)]
 
 use std::io;
 use std::ptr::NonNull;
@@ -71,13 +74,17 @@ impl Plan {
 impl Board {
     /// The bytes that a board for this plan takes; `None` if no machine has so many.
     pub(crate) fn size(plan: &Plan, workers: usize) -> Option<usize> {
-        let words = usize::try_from(plan.chunks()).ok()?.checked_mul(size_of::<ChunkWord>())?;
+        let words = usize::try_from(plan.chunks())
+            .ok()?
+            .checked_mul(size_of::<ChunkWord>())?;
         words.checked_add(size_of::<BoardHeader>() + workers * size_of::<OutputHead>())
     }
 
     /// Lays out a board in a block that is this process's own and large enough.
     pub(crate) fn create(arena: &'static Arena, block: Block, plan: Plan, workers: usize) -> io::Result<Self> {
-        let size = Self::size(&plan, workers).filter(|&size| size <= block.capacity).ok_or_else(|| invalid(block.offset))?;
+        let size = Self::size(&plan, workers)
+            .filter(|&size| size <= block.capacity)
+            .ok_or_else(|| invalid(block.offset))?;
         let at = arena.pointer(block.offset, size)?;
         let header = BoardHeader {
             magic: MAGIC,
@@ -123,7 +130,12 @@ impl Board {
                 NonNull::slice_from_raw_parts(words, plan.chunks() as usize).as_ref(),
             )
         };
-        Ok(Self { header, outputs, words, offset })
+        Ok(Self {
+            header,
+            outputs,
+            words,
+            offset,
+        })
     }
 
     pub(crate) fn plan(&self) -> &Plan {
@@ -203,7 +215,10 @@ impl Board {
         // PAIRS: output-chained
         let newest = head.load(Ordering::Acquire);
         if newest != 0 && arena.owner_of(newest) == Some(dead) {
-            head.store(outputs::link(arena, newest).map_or(0, |link| link.before), Ordering::Release);
+            head.store(
+                outputs::link(arena, newest).map_or(0, |link| link.before),
+                Ordering::Release,
+            );
         }
     }
 
@@ -216,7 +231,12 @@ impl Board {
             let mut at = head.0.swap(0, Ordering::Acquire);
             while let Some(link) = outputs::link(arena, at) {
                 // SAFETY: chained blocks were handed over to the caller, and nobody uses them any more.
-                unsafe { arena.free(Block { offset: at, capacity: link.capacity as usize }) };
+                unsafe {
+                    arena.free(Block {
+                        offset: at,
+                        capacity: link.capacity as usize,
+                    })
+                };
                 at = link.before;
             }
         }
@@ -224,5 +244,8 @@ impl Board {
 }
 
 fn invalid(offset: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("no board at {offset:#x} of the arena"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("no board at {offset:#x} of the arena"),
+    )
 }

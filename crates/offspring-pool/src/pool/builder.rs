@@ -23,7 +23,13 @@ pub struct PoolBuilder {
 
 impl PoolBuilder {
     pub(crate) fn new() -> Self {
-        Self { workers: None, launcher: Launcher::new(), most_tasks: None, retries: 0, initializer: Ok(None) }
+        Self {
+            workers: None,
+            launcher: Launcher::new(),
+            most_tasks: None,
+            retries: 0,
+            initializer: Ok(None),
+        }
     }
 
     /// How many processes. By default one for each processor that this process may use: its affinity and its
@@ -100,7 +106,11 @@ impl PoolBuilder {
     /// the error says which worker, and those that were started are gone.
     pub fn build(mut self) -> Result<Pool> {
         let workers = match self.workers {
-            Some(0) => return Err(Error::invalid("a pool of 0 workers would never do anything: ask for at least 1")),
+            Some(0) => {
+                return Err(Error::invalid(
+                    "a pool of 0 workers would never do anything: ask for at least 1",
+                ));
+            }
             Some(many) if many > MAX_WORKERS => {
                 return Err(Error::invalid(format!(
                     "a pool of {many} workers is more than the {MAX_WORKERS} processes that one family can have"
@@ -110,7 +120,9 @@ impl PoolBuilder {
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         if self.most_tasks == Some(0) {
-            return Err(Error::invalid("workers that may do 0 tasks would never do anything: allow at least 1"));
+            return Err(Error::invalid(
+                "workers that may do 0 tasks would never do anything: allow at least 1",
+            ));
         }
         // A terminal sends Ctrl-C to the whole foreground group: the workers leave it to the root.
         self.launcher.ignore_interrupt(true);

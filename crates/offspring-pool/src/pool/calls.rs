@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use offspring_queue::{EncodeError, Message, Parcel};
+use offspring_queue::{EncodeError, Message, Parcel, decode, decode_slice};
 use offspring_shm::family;
 use offspring_sync::primitive::{Ordering, futex_wait, spin_loop};
-use rkyv::rancor;
 
 use super::active::ActiveBoard;
 use super::board::{Board, Plan};
@@ -51,15 +50,15 @@ impl<'a> Calls<'a> {
         K: 'static,
         I: IntoIterator<Item = A>,
     {
-        let Some((active, count)) = self.run(function, items, true)? else { return Ok(Vec::new()) };
+        let Some((active, count)) = self.run(function, items, true)? else {
+            return Ok(Vec::new());
+        };
         let mut results = Vec::with_capacity(count);
         let mut failed = None;
-        active.outcomes::<R>(|_, outcome| {
+        active.outcomes::<R>(&mut |_, outcome| {
             if failed.is_none() {
-                match outcome.and_then(|archived| Ok(rkyv::deserialize::<R, rancor::Error>(archived)?)) {
-                    Ok(result) => results.push(result),
-                    Err(error) => failed = Some(error),
-                }
+                let decoded = outcome.and_then(|archived| Ok(decode_slice(archived, &mut results)?));
+                failed = decoded.err();
             }
         });
         failed.map_or(Ok(results), Err)
@@ -77,10 +76,13 @@ impl<'a> Calls<'a> {
         K: 'static,
         I: IntoIterator<Item = A>,
     {
-        let Some((active, count)) = self.run(function, items, false)? else { return Ok(Vec::new()) };
+        let Some((active, count)) = self.run(function, items, false)? else {
+            return Ok(Vec::new());
+        };
         let mut results = Vec::with_capacity(count);
-        active.outcomes::<R>(|_, outcome| {
-            results.push(outcome.and_then(|archived| Ok(rkyv::deserialize::<R, rancor::Error>(archived)?)));
+        active.outcomes::<R>(&mut |_, outcome| match outcome {
+            Ok(archived) => results.extend(archived.iter().map(|archived| Ok(decode(archived)?))),
+            Err(error) => results.push(Err(error)),
         });
         Ok(results)
     }
@@ -130,7 +132,9 @@ impl<'a> Calls<'a> {
         admit(function);
         let crew = self.crew;
         if !crew.is_mine() {
-            return Err(Error::invalid("the pool belongs to the parent of this process: make one here"));
+            return Err(Error::invalid(
+                "the pool belongs to the parent of this process: make one here",
+            ));
         }
         crew.check_open()?;
         let items: Vec<A> = items.into_iter().collect();
@@ -193,7 +197,11 @@ fn wait(crew: &Crew, active: &ActiveBoard) -> Result<()> {
     let words = active.board.words();
     let event = &crew.shared.header().events[active.slot()];
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let spin = if crew.shared.cells().len() < processors { SPIN } else { Duration::ZERO };
+    let spin = if crew.shared.cells().len() < processors {
+        SPIN
+    } else {
+        Duration::ZERO
+    };
     let mut since = None;
     let mut over = 0;
     loop {
@@ -218,7 +226,9 @@ fn wait(crew: &Crew, active: &ActiveBoard) -> Result<()> {
 
 fn chunk_size(wanted: Option<usize>, items: usize, workers: usize) -> Result<u64> {
     match wanted {
-        Some(0) => Err(Error::invalid("a chunk of 0 items would never end: `chunk_size` must be at least 1")),
+        Some(0) => Err(Error::invalid(
+            "a chunk of 0 items would never end: `chunk_size` must be at least 1",
+        )),
         Some(wanted) => Ok((wanted as u64).min(MAX_CHUNK - 1)),
         None => Ok((items / CHUNKS.max(workers * 16)).max(1) as u64),
     }

@@ -59,7 +59,9 @@ impl ChunkState {
             Self::Done { roots } => (roots, DONE),
             Self::Ended { how: Ending::NoMemory } => (NO_MEMORY, ENDED),
             Self::Ended { how: Ending::Settled } => (SETTLED, ENDED),
-            Self::Ended { how: Ending::Failures(at) } => (at, ENDED),
+            Self::Ended {
+                how: Ending::Failures(at),
+            } => (at, ENDED),
         };
         payload << STATE_BITS | state
     }
@@ -70,7 +72,10 @@ impl ChunkState {
             READY => Self::Ready { skip: payload },
             CLAIMED => {
                 let worker = (payload & ((1 << OWNER_BITS) - 1)) as u32;
-                Self::Claimed { worker, skip: payload >> OWNER_BITS }
+                Self::Claimed {
+                    worker,
+                    skip: payload >> OWNER_BITS,
+                }
             }
             DONE => Self::Done { roots: payload },
             _ => Self::Ended {
@@ -100,10 +105,16 @@ impl ChunkWord {
     #[inline]
     pub(crate) fn claim(&self, worker: Owner, skip: u64) -> bool {
         let ready = ChunkState::Ready { skip }.word();
-        let claimed = ChunkState::Claimed { worker: worker.raw(), skip }.word();
+        let claimed = ChunkState::Claimed {
+            worker: worker.raw(),
+            skip,
+        }
+        .word();
         // AcqRel: the claimer sees what the one who refilled the chunk wrote, and the progress notes that it wrote
         // itself before claiming cannot sink below the claim.
-        self.0.compare_exchange(ready, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(ready, claimed, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Ends a chunk that this process has claimed.
@@ -117,7 +128,9 @@ impl ChunkWord {
     pub(crate) fn recover(&self, dead: u32, skip: u64, next: ChunkState) -> bool {
         let claimed = ChunkState::Claimed { worker: dead, skip }.word();
         // PAIRS: chunk-refilled
-        self.0.compare_exchange(claimed, next.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(claimed, next.word(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -130,16 +143,25 @@ mod tests {
         let states = [
             ChunkState::Ready { skip: 0 },
             ChunkState::Ready { skip: MAX_CHUNK - 1 },
-            ChunkState::Claimed { worker: (1 << OWNER_BITS) - 1, skip: MAX_CHUNK - 1 },
+            ChunkState::Claimed {
+                worker: (1 << OWNER_BITS) - 1,
+                skip: MAX_CHUNK - 1,
+            },
             ChunkState::Claimed { worker: 1, skip: 0 },
             ChunkState::Done { roots: (1 << 62) - 8 },
             ChunkState::Ended { how: Ending::NoMemory },
             ChunkState::Ended { how: Ending::Settled },
-            ChunkState::Ended { how: Ending::Failures(1 << 40) },
+            ChunkState::Ended {
+                how: Ending::Failures(1 << 40),
+            },
         ];
         for state in states {
             assert_eq!(ChunkState::of(state.word()), state);
         }
-        assert_eq!(ChunkState::Ready { skip: 0 }.word(), 0, "a board of zeros is one of ready chunks");
+        assert_eq!(
+            ChunkState::Ready { skip: 0 }.word(),
+            0,
+            "a board of zeros is one of ready chunks"
+        );
     }
 }

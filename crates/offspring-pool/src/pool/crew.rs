@@ -186,7 +186,13 @@ impl Crew {
 
     /// The pids of the workers that are there now.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.state.lock().workers.iter().flatten().map(|worker| worker.child.pid()).collect()
+        self.state
+            .lock()
+            .workers
+            .iter()
+            .flatten()
+            .map(|worker| worker.child.pid())
+            .collect()
     }
 
     /// True in the process that made the pool.
@@ -268,7 +274,8 @@ impl Crew {
     }
 
     fn close_if_done(&self, state: &mut MutexGuard<'_, State>) {
-        if matches!(state.phase, Phase::Closed) && state.deadline.is_none() && state.boards.iter().all(Option::is_none) {
+        if matches!(state.phase, Phase::Closed) && state.deadline.is_none() && state.boards.iter().all(Option::is_none)
+        {
             state.deadline = Some(Instant::now() + GRACE);
             self.shared.header().closing.store(1, Ordering::Release);
             self.shared.ring();
@@ -308,7 +315,9 @@ impl Crew {
     pub(crate) fn join(&self) -> Result<()> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Open) {
-            return Err(Error::invalid("`join` on an open pool would wait for ever: call `close` or `terminate` first"));
+            return Err(Error::invalid(
+                "`join` on an open pool would wait for ever: call `close` or `terminate` first",
+            ));
         }
         while !state.finished {
             self.changed.wait(&mut state);

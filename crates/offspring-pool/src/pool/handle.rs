@@ -222,6 +222,9 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("workers", &self.workers()).field("crew", &self.crew).finish()
+        f.debug_struct("Pool")
+            .field("workers", &self.workers())
+            .field("crew", &self.crew)
+            .finish()
     }
 }

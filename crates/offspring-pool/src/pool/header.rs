@@ -1,5 +1,8 @@
 // UNSAFETY: the pool's words lie in the arena and are reached through pointers that are checked once.
-#![expect(unsafe_code, reason = "shared words are reached through a checked pointer into the arena")]
+#![expect(
+    unsafe_code,
+    reason = "shared words are reached through a checked pointer into the arena"
+)]
 
 use std::io;
 use std::ptr::NonNull;
@@ -86,7 +89,12 @@ impl SharedPool {
     /// # Errors
     /// When there is none.
     pub(crate) fn open(arena: &'static Arena, offset: u64) -> io::Result<Self> {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("no pool at {offset:#x} of the arena"));
+        let invalid = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("no pool at {offset:#x} of the arena"),
+            )
+        };
         let at = arena.pointer(offset, size_of::<PoolHeader>())?.cast::<PoolHeader>();
         if !at.is_aligned() {
             return Err(invalid());
@@ -132,7 +140,9 @@ impl SharedPool {
     /// True if some worker may be touching the board at `offset`.
     pub(crate) fn is_touched(&self, offset: u64) -> bool {
         // SeqCst: see `PoolHeader::boards`.
-        self.cells.iter().any(|cell| cell.hazard.load(Ordering::SeqCst) == offset)
+        self.cells
+            .iter()
+            .any(|cell| cell.hazard.load(Ordering::SeqCst) == offset)
     }
 }
 

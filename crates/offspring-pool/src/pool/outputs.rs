@@ -47,7 +47,13 @@ impl Outputs {
         head: &'static OutputHead,
         wanted: usize,
     ) -> Self {
-        Self { arena, worker, caller, head, wanted: wanted.clamp(1 << 10, STEP) }
+        Self {
+            arena,
+            worker,
+            caller,
+            head,
+            wanted: wanted.clamp(1 << 10, STEP),
+        }
     }
 }
 
@@ -61,10 +67,18 @@ impl Supply for Outputs {
             Ok(block) => block,
             Err(_) => self.arena.allocate(self.worker, need)?,
         };
-        let address = self.arena.pointer(block.offset, block.capacity).expect("a fresh block lies in the arena");
+        let address = self
+            .arena
+            .pointer(block.offset, block.capacity)
+            .expect("a fresh block lies in the arena");
         let before = self.head.0.load(Ordering::Relaxed);
         // SAFETY: the block is this worker's own, aligned, and has room for the link.
-        unsafe { address.cast().write(Link { before, capacity: block.capacity as u64 }) };
+        unsafe {
+            address.cast().write(Link {
+                before,
+                capacity: block.capacity as u64,
+            })
+        };
         // PAIRS: output-chained
         self.head.0.store(block.offset, Ordering::Release);
         // SAFETY: the caller frees the block only when no worker is in the board any more, and reads only what has
@@ -75,7 +89,10 @@ impl Supply for Outputs {
             eprintln!("offspring: the arena's words were overwritten");
             std::process::abort();
         }
-        let results = Block { offset: block.offset + LINK as u64, capacity: block.capacity - LINK };
+        let results = Block {
+            offset: block.offset + LINK as u64,
+            capacity: block.capacity - LINK,
+        };
         // SAFETY: `LINK` is less than the block's capacity.
         Ok((results, unsafe { address.add(LINK) }))
     }

@@ -30,7 +30,9 @@ impl Crew {
                     index => self.bury(&mut state, index as usize),
                 }
             }
-            state.leftovers.retain(|active| self.shared.is_touched(active.board.offset()));
+            state
+                .leftovers
+                .retain(|active| self.shared.is_touched(active.board.offset()));
             if state.deadline.is_none() {
                 self.replace_missing(epoll, &mut state);
             }
@@ -54,7 +56,9 @@ impl Crew {
     fn timeout(&self) -> EpollTimeout {
         let state = self.state.lock();
         let again = !state.leftovers.is_empty() || state.workers.iter().any(Option::is_none);
-        let deadline = state.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let deadline = state
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match again.then_some(TICK).into_iter().chain(deadline).min() {
             Some(wait) => (wait.as_millis().min(60_000) as u16 + 1).into(),
             None => EpollTimeout::NONE,
@@ -68,7 +72,9 @@ impl Crew {
             Some(Some(worker)) => worker.child.wait().unwrap_or(ExitStatus::Code(-1)),
             _ => return,
         };
-        let Some(Worker { child, owner }) = state.workers[index].take() else { return };
+        let Some(Worker { child, owner }) = state.workers[index].take() else {
+            return;
+        };
         let cell = &self.shared.cells()[index];
         let ready = cell.was_ready();
         let retired = cell.stage.load(Ordering::Acquire) == RETIRED;
@@ -76,7 +82,12 @@ impl Crew {
         let mut boards = state.boards.iter().flatten().chain(&state.leftovers);
         let touched = boards.find(|active| active.board.offset() == hazard).cloned();
         if let Some(active) = &touched {
-            active.settle((index, owner), &cell.progress, (child.pid(), &status), self.recipe.retries);
+            active.settle(
+                (index, owner),
+                &cell.progress,
+                (child.pid(), &status),
+                self.recipe.retries,
+            );
         }
         cell.reset();
         // Only now: the sweep frees what the worker owned, and `settle` had to tell apart what was handed over.
@@ -110,7 +121,10 @@ impl Crew {
                 Err(error) => {
                     state.start_failures += 1;
                     if state.start_failures >= START_FAILURES {
-                        self.give_up(state, format!("a worker of the pool died and cannot be replaced: {error}"));
+                        self.give_up(
+                            state,
+                            format!("a worker of the pool died and cannot be replaced: {error}"),
+                        );
                     }
                     return;
                 }

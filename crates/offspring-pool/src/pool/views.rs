@@ -28,19 +28,28 @@ unsafe impl<R: Message<Archived: Sync>> Sync for Views<R> {}
 
 impl<R: Message> Views<R> {
     pub(crate) fn empty() -> Self {
-        Self { results: Vec::new(), board: None }
+        Self {
+            results: Vec::new(),
+            board: None,
+        }
     }
 
     /// Collects the places of a board's results; the first failure, if there is one, is the error.
     pub(crate) fn new(board: Arc<ActiveBoard>, count: usize) -> Result<Self> {
         let mut results = Vec::with_capacity(count);
         let mut failed = None;
-        board.outcomes::<R>(|_, outcome| match outcome {
-            Ok(archived) => results.push(NonNull::from(archived)),
+        board.outcomes::<R>(&mut |_, outcome| match outcome {
+            Ok(archived) => results.extend(archived.iter().map(NonNull::from)),
             Err(error) if failed.is_none() => failed = Some(error),
             Err(_) => {}
         });
-        failed.map_or(Ok(Self { results, board: Some(board) }), Err)
+        failed.map_or(
+            Ok(Self {
+                results,
+                board: Some(board),
+            }),
+            Err,
+        )
     }
 
     /// How many results there are.
@@ -79,6 +88,9 @@ impl<R: Message> Index<usize> for Views<R> {
 
 impl<R: Message> fmt::Debug for Views<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Views").field("len", &self.len()).field("board", &self.board).finish()
+        f.debug_struct("Views")
+            .field("len", &self.len())
+            .field("board", &self.board)
+            .finish()
     }
 }

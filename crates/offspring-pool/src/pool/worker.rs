@@ -73,7 +73,17 @@ impl Worker {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let crowded = pool.cells().len() >= processors;
         let (me, scratch) = (family::me()?, Scratch::new());
-        Ok(Self { arena, me, index, pool, cell, scratch, parent, most_tasks, crowded })
+        Ok(Self {
+            arena,
+            me,
+            index,
+            pool,
+            cell,
+            scratch,
+            parent,
+            most_tasks,
+            crowded,
+        })
     }
 
     fn run(&mut self) -> i32 {
@@ -139,7 +149,9 @@ impl Worker {
     fn work(&mut self, board: &Board) -> bool {
         let refills = board.refills();
         let plan = *board.plan();
-        let found = board.task(self.arena).and_then(|found| Ok((found, owner_from(plan.caller)?)));
+        let found = board
+            .task(self.arena)
+            .and_then(|found| Ok((found, owner_from(plan.caller)?)));
         let ((table, inputs), caller) = match found {
             Ok(found) => found,
             Err(error) => {
@@ -157,7 +169,9 @@ impl Worker {
         let mut worked = false;
         for index in order(board.words().len(), workers, self.index) {
             let word = &board.words()[index];
-            let ChunkState::Ready { skip } = word.state() else { continue };
+            let ChunkState::Ready { skip } = word.state() else {
+                continue;
+            };
             if board.is_cancelled() {
                 break;
             }
@@ -183,7 +197,9 @@ impl Worker {
             // the board is up, and `chunk` gave a range of them.
             let end = match unsafe { table.chunk(&mut run) } {
                 Ok(end) if end.failures == 0 => ChunkState::Done { roots: end.roots },
-                Ok(end) => ChunkState::Ended { how: Ending::Failures(end.failures) },
+                Ok(end) => ChunkState::Ended {
+                    how: Ending::Failures(end.failures),
+                },
                 Err(_) => ChunkState::Ended { how: Ending::NoMemory },
             };
             word.publish(end);
@@ -219,7 +235,10 @@ mod tests {
                 for me in 0..workers {
                     let mut seen: Vec<usize> = order(chunks, workers, me).collect();
                     seen.sort_unstable();
-                    assert!(seen.into_iter().eq(0..chunks), "worker {me} of {workers}, {chunks} chunks");
+                    assert!(
+                        seen.into_iter().eq(0..chunks),
+                        "worker {me} of {workers}, {chunks} chunks"
+                    );
                 }
             }
         }

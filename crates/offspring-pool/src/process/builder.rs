@@ -54,7 +54,12 @@ pub struct ProcessBuilder {
 
 impl ProcessBuilder {
     pub(super) fn new() -> Self {
-        Self { launcher: Launcher::new(), name: None, daemon: false, grace: GRACE }
+        Self {
+            launcher: Launcher::new(),
+            name: None,
+            daemon: false,
+            grace: GRACE,
+        }
     }
 
     /// What the child is called, in [`current`](crate::current) and, shortened to 15 bytes, in `ps` and `top`.
@@ -170,9 +175,19 @@ impl ProcessBuilder {
         let name = self.name.unwrap_or_else(next_name);
         let words = [task, argument.raw().1, delivery.offset(), u64::from(me.raw()), 0];
         self.launcher.name(&name);
-        let (child, owner) = Start::new(&name, words).launch(&self.launcher, &PROCESS).map_err(failed)?;
+        let (child, owner) = Start::new(&name, words)
+            .launch(&self.launcher, &PROCESS)
+            .map_err(failed)?;
         let (daemon, grace) = (self.daemon, self.grace);
-        let running = Running { child, owner, name, daemon, grace, delivery, _argument: Some(argument) };
+        let running = Running {
+            child,
+            owner,
+            name,
+            daemon,
+            grace,
+            delivery,
+            _argument: Some(argument),
+        };
         Ok(Process::new(ProcessHandle::new(running)))
     }
 
@@ -198,7 +213,9 @@ impl ProcessBuilder {
                 eprintln!("offspring: a forked process could not join the family: {error}");
                 return SET_UP_FAILED;
             }
-            let outcome = Parcel::encode(arena, owner, &function()).map(Parcel::erase).map_err(Report::from);
+            let outcome = Parcel::encode(arena, owner, &function())
+                .map(Parcel::erase)
+                .map_err(Report::from);
             deliver(&delivery, owner, me, outcome)
         });
         let child = match forked {
@@ -209,7 +226,15 @@ impl ProcessBuilder {
             }
         };
         let (daemon, grace) = (self.daemon, self.grace);
-        let running = Running { child, owner, name, daemon, grace, delivery, _argument: None };
+        let running = Running {
+            child,
+            owner,
+            name,
+            daemon,
+            grace,
+            delivery,
+            _argument: None,
+        };
         Ok(Process::new(ProcessHandle::new(running)))
     }
 }

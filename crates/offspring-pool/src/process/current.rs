@@ -27,7 +27,9 @@ pub struct ParentProcess {
 /// ```
 #[doc(alias = "current_process")]
 pub fn current() -> CurrentProcess {
-    CurrentProcess { name: names().map_or_else(|| ROOT.to_string(), |names| names.own.clone()) }
+    CurrentProcess {
+        name: names().map_or_else(|| ROOT.to_string(), |names| names.own.clone()),
+    }
 }
 
 /// The parent of this process, if it is a child of the family.
@@ -42,7 +44,10 @@ pub fn current() -> CurrentProcess {
 /// ```
 #[doc(alias = "parent_process")]
 pub fn parent() -> Option<ParentProcess> {
-    names().map(|names| ParentProcess { pid: parent_id(), name: names.parent.clone() })
+    names().map(|names| ParentProcess {
+        pid: parent_id(),
+        name: names.parent.clone(),
+    })
 }
 
 impl CurrentProcess {

@@ -1,5 +1,8 @@
 // UNSAFETY: the words through which a result is handed over lie in the arena.
-#![expect(unsafe_code, reason = "shared words are reached through a checked pointer into the arena")]
+#![expect(
+    unsafe_code,
+    reason = "shared words are reached through a checked pointer into the arena"
+)]
 
 use std::io;
 
@@ -54,14 +57,20 @@ impl Delivery {
     /// When the arena is full.
     pub(crate) fn new(arena: &'static Arena, me: Owner) -> Result<Self, EncodeError> {
         let block = arena.allocate(me, size_of::<Words>())?;
-        let words = arena.pointer(block.offset, size_of::<Words>()).expect("a fresh block lies in the arena");
+        let words = arena
+            .pointer(block.offset, size_of::<Words>())
+            .expect("a fresh block lies in the arena");
         // SAFETY: the block is new, ours alone, and large and aligned enough; zeros are valid words, `state` is
         // `NOTHING`.
         let words = unsafe {
             words.write_bytes(0, size_of::<Words>());
             words.cast::<Words>().as_ref()
         };
-        Ok(Self { arena, words, block: Some(block) })
+        Ok(Self {
+            arena,
+            words,
+            block: Some(block),
+        })
     }
 
     /// Finds the place that the parent made.
@@ -71,10 +80,17 @@ impl Delivery {
     pub(crate) fn at(arena: &'static Arena, offset: u64) -> io::Result<Self> {
         let at = arena.pointer(offset, size_of::<Words>())?.cast::<Words>();
         if !at.is_aligned() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("no place for a result at {offset:#x}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("no place for a result at {offset:#x}"),
+            ));
         }
         // SAFETY: in bounds and aligned; the words are atomics, and the parent keeps the block until the child is gone.
-        Ok(Self { arena, words: unsafe { at.as_ref() }, block: None })
+        Ok(Self {
+            arena,
+            words: unsafe { at.as_ref() },
+            block: None,
+        })
     }
 
     pub(crate) fn offset(&self) -> u64 {
@@ -110,9 +126,16 @@ impl Delivery {
         // PAIRS: delivery-noted
         let offset = self.words.block.load(Ordering::Acquire);
         if offset == 0 || self.arena.owner_of(offset) != Some(me) {
-            return if state == NO_ROOM { Delivered::NoRoom } else { Delivered::Nothing };
+            return if state == NO_ROOM {
+                Delivered::NoRoom
+            } else {
+                Delivered::Nothing
+            };
         }
-        let block = Block { offset, capacity: self.words.capacity.load(Ordering::Relaxed) as usize };
+        let block = Block {
+            offset,
+            capacity: self.words.capacity.load(Ordering::Relaxed) as usize,
+        };
         let root = self.words.root.load(Ordering::Relaxed);
         match state {
             // SAFETY: the child, of this program's own image, archived its result into this block, gave it to us, and

@@ -55,14 +55,26 @@ static CHILDREN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 /// # Ok::<(), offspring_pool::Error>(())
 /// ```
 pub fn active_children() -> Vec<ProcessHandle> {
-    let children: Vec<_> = CHILDREN.lock().iter().filter_map(Weak::upgrade).map(ProcessHandle).collect();
+    let children: Vec<_> = CHILDREN
+        .lock()
+        .iter()
+        .filter_map(Weak::upgrade)
+        .map(ProcessHandle)
+        .collect();
     // Outside the lock: the last handle of a child may be dropped here, and waits for it.
-    children.into_iter().filter(|child| child.0.is_mine() && child.is_alive()).collect()
+    children
+        .into_iter()
+        .filter(|child| child.0.is_mine() && child.is_alive())
+        .collect()
 }
 
 impl ProcessHandle {
     pub(super) fn new(running: Running) -> Self {
-        let inner = Arc::new(Inner { running, delivered: OnceLock::new(), parent: process::id() });
+        let inner = Arc::new(Inner {
+            running,
+            delivered: OnceLock::new(),
+            parent: process::id(),
+        });
         let mut children = CHILDREN.lock();
         children.retain(|child| child.strong_count() > 0);
         children.push(Arc::downgrade(&inner));
@@ -105,7 +117,9 @@ impl ProcessHandle {
     /// Those of [`join`](Self::join).
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
         let child = self.0.child()?;
-        let status = child.wait_timeout(timeout).map_err(|error| self.0.failed("wait for", error))?;
+        let status = child
+            .wait_timeout(timeout)
+            .map_err(|error| self.0.failed("wait for", error))?;
         if status.is_some() {
             self.0.settle();
         }
@@ -118,7 +132,11 @@ impl ProcessHandle {
     /// Those of [`join`](Self::join).
     #[doc(alias = "exitcode")]
     pub fn exit_status(&self) -> Result<Option<ExitStatus>> {
-        let status = self.0.child()?.try_wait().map_err(|error| self.0.failed("wait for", error))?;
+        let status = self
+            .0
+            .child()?
+            .try_wait()
+            .map_err(|error| self.0.failed("wait for", error))?;
         if status.is_some() {
             self.0.settle();
         }
@@ -154,12 +172,19 @@ impl ProcessHandle {
     /// # Errors
     /// When there is no such signal, or it cannot be sent.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        self.0.child()?.signal(signal).map_err(|error| self.0.failed("send a signal to", error))
+        self.0
+            .child()?
+            .signal(signal)
+            .map_err(|error| self.0.failed("send a signal to", error))
     }
 
     /// Waits for the child's end, and gives what it has left.
     pub(super) fn delivered(&self) -> Result<(ExitStatus, &Delivered)> {
-        let status = self.0.child()?.wait().map_err(|error| self.0.failed("wait for", error))?;
+        let status = self
+            .0
+            .child()?
+            .wait()
+            .map_err(|error| self.0.failed("wait for", error))?;
         Ok((status, self.0.settle()))
     }
 }
@@ -175,11 +200,21 @@ impl Inner {
         if self.is_mine() {
             return Ok(child);
         }
-        Err(Error::invalid(format!("process {} is a child of this process's parent, not of this one", child.pid())))
+        Err(Error::invalid(format!(
+            "process {} is a child of this process's parent, not of this one",
+            child.pid()
+        )))
     }
 
     fn failed(&self, what: &str, error: io::Error) -> Error {
-        Error::os(format!("cannot {what} process {} ({})", self.running.child.pid(), self.running.name), error)
+        Error::os(
+            format!(
+                "cannot {what} process {} ({})",
+                self.running.child.pid(),
+                self.running.name
+            ),
+            error,
+        )
     }
 
     /// Takes what the child has left, then gives back all that was its own. The child must be gone.
@@ -198,7 +233,9 @@ impl Drop for Inner {
         if !self.is_mine() {
             return;
         }
-        let Running { child, daemon, grace, .. } = &self.running;
+        let Running {
+            child, daemon, grace, ..
+        } = &self.running;
         let patient = !daemon && !thread::panicking();
         let mut gone = patient && matches!(child.wait_timeout(*grace), Ok(Some(_)));
         if patient && !gone {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use offspring_queue::Message;
-use rkyv::{Archived, rancor};
+use offspring_queue::{Message, decode};
+use rkyv::Archived;
 
 use super::builder::ProcessBuilder;
 use super::delivery::Delivered;
@@ -89,7 +89,10 @@ impl<R: Message> Process<R> {
     }
 
     pub(super) fn new(handle: ProcessHandle) -> Self {
-        Self { handle, marker: PhantomData }
+        Self {
+            handle,
+            marker: PhantomData,
+        }
     }
 
     /// Waits for the child and gives what its function returned.
@@ -98,7 +101,7 @@ impl<R: Message> Process<R> {
     /// When the function panicked ([`Error::is_panic`]), the child ended without a result
     /// ([`Error::is_worker_death`]), or the result did not fit into the arena.
     pub fn result(&self) -> Result<R> {
-        Ok(rkyv::deserialize::<R, rancor::Error>(self.result_view()?)?)
+        Ok(decode(self.result_view()?)?)
     }
 
     /// As [`result`](Self::result), but reads the result in place, where the child wrote it.
@@ -121,7 +124,11 @@ impl<R: Message> Process<R> {
     /// # Errors
     /// When it still runs; the error gives it back.
     pub fn close(self) -> std::result::Result<(), StillRunning<R>> {
-        if self.handle.is_alive() { Err(StillRunning(self)) } else { Ok(()) }
+        if self.handle.is_alive() {
+            Err(StillRunning(self))
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 use std::mem;
 use std::ptr::NonNull;
 
-use offspring_queue::{DecodeError, Message};
-use rkyv::{Archive, rancor};
+use offspring_queue::{DecodeError, Message, decode};
+use rkyv::Archive;
 
 /// Marks a task function that takes its argument as a value.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ where
 {
     #[inline]
     fn call(&self, argument: &A::Archived) -> Result<R, DecodeError> {
-        Ok(self(rebuild::<A>(argument)?))
+        Ok(self(decode::<A>(argument)?))
     }
 }
 
@@ -103,7 +103,7 @@ macro_rules! spread {
         {
             #[expect(non_snake_case, reason = "the parts are named after their types")]
             fn call(&self, argument: &<($($part,)*) as Archive>::Archived) -> Result<Res, DecodeError> {
-                let ($($part,)*) = rebuild::<($($part,)*)>(argument)?;
+                let ($($part,)*) = decode::<($($part,)*)>(argument)?;
                 Ok(self($($part),*))
             }
         }
@@ -124,11 +124,6 @@ where
     fn call(&self, _: &()) -> Result<R, DecodeError> {
         Ok(self())
     }
-}
-
-#[inline]
-fn rebuild<T: Message>(archived: &T::Archived) -> Result<T, DecodeError> {
-    rkyv::deserialize::<T, rancor::Error>(archived).map_err(DecodeError::Deserialize)
 }
 
 /// Takes in a function of which only the type matters.

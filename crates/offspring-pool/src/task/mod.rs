@@ -5,8 +5,8 @@ mod report;
 mod run;
 mod table;
 
-pub use function::{ByValue, ByView, Spread, SpreadKind, TaskFn};
 pub(crate) use function::admit;
+pub use function::{ByValue, ByView, Spread, SpreadKind, TaskFn};
 pub(crate) use report::Report;
 pub(crate) use run::{run, run_for_result};
 pub(crate) use table::{ChunkRun, Failure, Progress, TaskTable};

@@ -7,17 +7,33 @@ use crate::error::{Error, Kind};
 /// What a worker says of a task that failed, as it travels home.
 #[derive(Archive, Serialize, Deserialize, Debug)]
 pub(crate) enum Report {
-    Panic { message: String, location: String, backtrace: String },
-    Transfer { reason: String, out_of_memory: bool },
+    Panic {
+        message: String,
+        location: String,
+        backtrace: String,
+    },
+    Transfer {
+        reason: String,
+        out_of_memory: bool,
+    },
 }
 
 impl Report {
     pub(crate) fn into_error(self, item: Option<usize>) -> Error {
         Error::new(match self {
-            Self::Panic { message, location, backtrace } => {
-                Kind::Panic { panic: Panic::from_parts(message, location, backtrace), item }
-            }
-            Self::Transfer { reason, out_of_memory } => Kind::Transfer { reason, out_of_memory, item },
+            Self::Panic {
+                message,
+                location,
+                backtrace,
+            } => Kind::Panic {
+                panic: Panic::from_parts(message, location, backtrace),
+                item,
+            },
+            Self::Transfer { reason, out_of_memory } => Kind::Transfer {
+                reason,
+                out_of_memory,
+                item,
+            },
         })
     }
 }
@@ -34,12 +50,18 @@ impl From<Panic> for Report {
 
 impl From<DecodeError> for Report {
     fn from(error: DecodeError) -> Self {
-        Self::Transfer { reason: error.to_string(), out_of_memory: false }
+        Self::Transfer {
+            reason: error.to_string(),
+            out_of_memory: false,
+        }
     }
 }
 
 impl From<EncodeError> for Report {
     fn from(error: EncodeError) -> Self {
-        Self::Transfer { reason: error.to_string(), out_of_memory: matches!(error, EncodeError::OutOfMemory(_)) }
+        Self::Transfer {
+            reason: error.to_string(),
+            out_of_memory: matches!(error, EncodeError::OutOfMemory(_)),
+        }
     }
 }

@@ -37,5 +37,7 @@ pub(crate) fn run_for_result(
     let argument = arena.pointer(argument, 1)?;
     // SAFETY: whoever named the function archived an argument for it at this place, and keeps it until the process
     // that runs this is gone.
-    Ok(Parcel::encode_with(arena, owner, |encoder| unsafe { table.call(argument, encoder) }))
+    Ok(Parcel::encode_with(arena, owner, |encoder| unsafe {
+        table.call(argument, encoder)
+    }))
 }

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::{fmt, io};
 
 use offspring_process::{catch_panic, image};
-use offspring_queue::{EncodeError, Encoder, Message};
+use offspring_queue::{EncodeError, Encoder, Message, is_copied};
 use offspring_sync::primitive::{AtomicU64, Ordering};
 use rkyv::ser::WriterExt;
 use rkyv::{Place, rancor};
@@ -129,7 +129,10 @@ impl TaskTable {
     /// When the function is not part of the program itself but of a library loaded at run time.
     pub(crate) fn identity(&'static self) -> io::Result<u64> {
         image::offset_of(self).map_err(|error| {
-            io::Error::new(error.kind(), format!("`{}` cannot be named to another process: {error}", self.name()))
+            io::Error::new(
+                error.kind(),
+                format!("`{}` cannot be named to another process: {error}", self.name()),
+            )
         })
     }
 
@@ -184,7 +187,9 @@ impl TaskTable {
 
 impl fmt::Debug for TaskTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskTable").field("name", &self.name()).finish_non_exhaustive()
+        f.debug_struct("TaskTable")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -221,7 +226,9 @@ where
 
     encoder.writer.begin_region(align_of::<R::Archived>().max(8));
     // One byte at least, so that results of no size have an address too.
-    let reserved = encoder.writer.reserve((run.len * size).max(1), align_of::<R::Archived>());
+    let reserved = encoder
+        .writer
+        .reserve((run.len * size).max(1), align_of::<R::Archived>());
     let roots = reserved.map_err(|error| encode_error(encoder, error))?;
     let mut home = encoder.writer.offset(roots);
     run.progress.roots.store(home, Ordering::Release);
@@ -230,18 +237,29 @@ where
     let mut next = run.skip;
     while next < run.len {
         let running = Cell::new(next);
+        let copied = encoder.writer.address(roots).cast::<R::Archived>();
         let outcome = catch_panic(|| -> Result<(), Report> {
             for item in next..run.len {
                 running.set(item);
                 // SAFETY: `first + item` is below `first + len`, for which the caller vouches.
                 let argument = unsafe { inputs.add(run.first + item).as_ref() };
                 let result = function.call(argument)?;
-                let placed = place_root(encoder, &result, roots + item * size);
-                placed.map_err(|error| encode_error(encoder, error))?;
-                let moved = encoder.writer.offset(roots);
-                if moved != home {
-                    home = moved;
-                    run.progress.roots.store(home, Ordering::Release);
+                if const { is_copied::<R>() } {
+                    // SAFETY: the place is one of the `len` that were reserved, and nothing was written since that
+                    // could have moved them; the result's bytes are its archived form.
+                    unsafe {
+                        copied
+                            .add(item)
+                            .copy_from_nonoverlapping(NonNull::from(&result).cast(), 1)
+                    };
+                } else {
+                    let placed = place_root(encoder, &result, roots + item * size);
+                    placed.map_err(|error| encode_error(encoder, error))?;
+                    let moved = encoder.writer.offset(roots);
+                    if moved != home {
+                        home = moved;
+                        run.progress.roots.store(home, Ordering::Release);
+                    }
                 }
                 // PAIRS: progress
                 run.progress.next.store(item as u64 + 1, Ordering::Release);
@@ -271,7 +289,10 @@ where
         // this worker writes it before the chunk is published.
         unsafe { (*newest.as_ptr()).roots = roots };
     }
-    Ok(ChunkEnd { roots, failures: newest.map_or(0, |(offset, _)| offset) })
+    Ok(ChunkEnd {
+        roots,
+        failures: newest.map_or(0, |(offset, _)| offset),
+    })
 }
 
 /// Encodes a value at the end of the region and gives its position.
@@ -303,7 +324,12 @@ fn record(
     let report = encode_root(encoder, report)?;
     encoder.align_for::<Failure>()?;
     let at = encoder.writer.reserve(size_of::<Failure>(), align_of::<Failure>())?;
-    let failure = Failure { next: chain, item: item as u64, report: encoder.writer.offset(report), roots: 0 };
+    let failure = Failure {
+        next: chain,
+        item: item as u64,
+        report: encoder.writer.offset(report),
+        roots: 0,
+    };
     let address = encoder.writer.address(at).cast::<Failure>();
     // SAFETY: the place was just reserved with the size and alignment of a `Failure`, and is ours alone.
     unsafe { address.write(failure) };
@@ -311,5 +337,8 @@ fn record(
 }
 
 fn encode_error(encoder: &mut Encoder<'_>, error: rancor::Error) -> EncodeError {
-    encoder.writer.take_exhausted().map_or(EncodeError::Serialize(error), EncodeError::OutOfMemory)
+    encoder
+        .writer
+        .take_exhausted()
+        .map_or(EncodeError::Serialize(error), EncodeError::OutOfMemory)
 }
