@@ -1,6 +1,7 @@
 //! Every example is run, and what it prints is checked.
 
-use std::io::Read;
+use std::fs;
+use std::io::{ErrorKind, Read};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,13 +20,15 @@ const LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 struct Example {
     name: &'static str,
+    /// In them, `SCRATCH` is a folder for what the example writes.
     arguments: &'static [&'static str],
     expected: Expected,
+    /// A file in the scratch folder and how it must begin.
+    writes: Option<(&'static str, &'static [u8])>,
 }
 
 /// What an example must write to its standard output.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the ways are many and the examples few"))]
 enum Expected {
     /// These lines, in this order.
     Lines(&'static [&'static str]),
@@ -35,7 +38,52 @@ enum Expected {
     Contains(&'static [&'static str]),
 }
 
-const EXAMPLES: &[Example] = &[];
+const EXAMPLES: &[Example] = &[
+    Example {
+        name: "quickstart",
+        arguments: &[],
+        expected: Expected::AnyOrderThen(
+            &[
+                "Process 1 is running",
+                "Process 2 is running",
+                "Process 3 is running",
+                "Process 4 is running",
+            ],
+            &["[2, 4, 6, 8]"],
+        ),
+        writes: None,
+    },
+    Example {
+        name: "process",
+        arguments: &[],
+        // Whether a core was dumped depends on the machine, and is told on the last line.
+        expected: Expected::Contains(&[
+            "Process-1 computes 6 x 7\nresult: 42\n",
+            "no result: Process-2 killed by SIGABRT",
+        ]),
+        writes: None,
+    },
+    Example {
+        name: "exec",
+        arguments: &[],
+        expected: Expected::Lines(&["the child became another program", "it exited with code 0"]),
+        writes: None,
+    },
+    Example {
+        name: "checksum",
+        // The default, all sources that cargo ever fetched, takes minutes on some machines.
+        arguments: &["crates"],
+        expected: Expected::Contains(&["below crates\n", ", 0 files unreadable\n", "\nverified\n"]),
+        writes: None,
+    },
+    Example {
+        name: "fractal",
+        arguments: &["SCRATCH/fractal.png"],
+        expected: Expected::Contains(&["3840 x 2160 pixels by ", "\nwrote "]),
+        // The signature of a PNG, and the header with 3840 and 2160.
+        writes: Some(("fractal.png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x0f\0\0\0\x08\x70")),
+    },
+];
 
 /// Builds the examples with optimisation and checks the output of each.
 pub(crate) fn run(workspace: &Workspace) -> Outcome {
@@ -89,16 +137,38 @@ fn differences(workspace: &Workspace, listed: &[&str]) -> Vec<String> {
 }
 
 fn run_one(workspace: &Workspace, example: &Example, profile: &str) -> Outcome {
+    let named = |what: String| format!("the example {} ({profile}): {what}", example.name);
     let program = workspace
         .target_directory
         .join(profile)
         .join("examples")
         .join(example.name);
+    let scratch = workspace.target_directory.join("examples-scratch");
+    // Fresh, so that a file of an earlier run is not taken for one of this.
+    let fresh = fs::remove_dir_all(&scratch).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    fresh
+        .and_then(|()| fs::create_dir(&scratch))
+        .map_err(|error| named(format!("{}: {error}", scratch.display())))?;
     let start = Instant::now();
     let mut command = Command::new(&program);
-    command.args(example.arguments).current_dir(root());
-    let result = output_within(command, LIMIT).and_then(|output| check(&example.expected, &output));
-    result.map_err(|what| format!("the example {} ({profile}): {what}", example.name))?;
+    let scratch_name = scratch.to_string_lossy();
+    command.args(
+        example
+            .arguments
+            .iter()
+            .map(|argument| argument.replace("SCRATCH", &scratch_name)),
+    );
+    let output = output_within(command.current_dir(root()), LIMIT).map_err(named)?;
+    check(&example.expected, &output).map_err(named)?;
+    if let Some((file, beginning)) = example.writes {
+        let bytes = fs::read(scratch.join(file)).map_err(|error| named(format!("it did not write {file}: {error}")))?;
+        if !bytes.starts_with(beginning) {
+            return Err(named(format!("{file} does not begin as it should")));
+        }
+    }
     println!(
         "example {} ({profile}) ... ok, {:.1} s",
         example.name,
@@ -108,7 +178,7 @@ fn run_one(workspace: &Workspace, example: &Example, profile: &str) -> Outcome {
 }
 
 /// The standard output of a command that ends well, and in time.
-fn output_within(mut command: Command, limit: Duration) -> Result<String, String> {
+fn output_within(command: &mut Command, limit: Duration) -> Result<String, String> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| format!("cannot be started: {error}"))?;
     let mut pipe = child.stdout.take().expect("the output is piped");
@@ -226,12 +296,14 @@ mod tests {
     #[test]
     fn a_program_that_fails_hangs_or_leaves_a_process_is_an_error() {
         let limit = Duration::from_secs(20);
-        assert_eq!(output_within(shell("echo done"), limit), Ok("done\n".to_owned()));
-        assert!(output_within(shell("echo done; exit 3"), limit).is_err_and(|what| what.contains("exit status: 3")));
-        let short = Duration::from_millis(200);
-        assert!(output_within(shell("exec sleep 20"), short).is_err_and(|what| what.contains("was killed")));
+        assert_eq!(output_within(&mut shell("echo done"), limit), Ok("done\n".to_owned()));
         assert!(
-            output_within(shell("sleep 1 & echo done"), short)
+            output_within(&mut shell("echo done; exit 3"), limit).is_err_and(|what| what.contains("exit status: 3"))
+        );
+        let short = Duration::from_millis(200);
+        assert!(output_within(&mut shell("exec sleep 20"), short).is_err_and(|what| what.contains("was killed")));
+        assert!(
+            output_within(&mut shell("sleep 1 & echo done"), short)
                 .is_err_and(|what| what.contains("left a process behind"))
         );
         // The shell's child must be gone before this test is.

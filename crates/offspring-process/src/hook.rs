@@ -7,16 +7,20 @@
 // UNSAFETY: a function in .init_array, and the descriptor table of a process that has only just begun.
 #![expect(unsafe_code, reason = "code before main")]
 
-use std::ffi::{CStr, c_char, c_int};
+#[cfg(feature = "start-hook")]
+use std::ffi::c_char;
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "start-hook")]
+use crate::image;
 use crate::packet::{self, Absent, Kind, Packet};
 use crate::request::{become_process, encode_error};
 use crate::spawn::{Configuration, Role};
 use crate::wire::Writer;
-use crate::{image, private, socket, zygote};
+use crate::{private, socket, zygote};
 
 /// The name of the token. It contains the version: two incompatible versions of this crate in one program must not take
 /// each other's.

@@ -58,7 +58,7 @@ fn forked(run: impl FnOnce() -> i32) -> Child {
 
 fn closures_capture() {
     let leaks = LeakCheck::new();
-    let numbers = vec![1, 2, 3];
+    let numbers = Vec::from([1, 2, 3]);
     let not_send = Cell::new(4);
     let status = forked(|| numbers.iter().sum::<i32>() + not_send.get()).wait();
     assert_eq!(status.unwrap(), ExitStatus::Code(10));

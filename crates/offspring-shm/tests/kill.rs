@@ -208,6 +208,8 @@ fn torture(work: impl Fn(Owner, Random), all_dead: impl Fn()) {
             end(pid, owner);
             kills += 1;
         }
+        // What was given away is whole, whoever had claimed it.
+        assert_eq!(family::arena().unwrap().census().torn, 0);
         all_dead();
         let census = family::arena().unwrap().census();
         let me = family::me().unwrap();
@@ -336,7 +338,7 @@ const OPERATIONS: &[Operation] = &[
             drop((
                 Shared::new(5_u64).unwrap(),
                 SharedSlice::build(2 * MIB, |_: &mut [u8]| ()).unwrap(),
-            ))
+            ));
         },
     },
     Operation {
@@ -409,11 +411,14 @@ fn at_any_instruction() {
         let (mut length, mut kills) = (None, 0_u64);
         while length.is_none() || started.elapsed() < Duration::from_millis(seconds() * 200) {
             let heir = family::reserve_child().unwrap();
+            let low = arena.allocate(me, MIB).unwrap();
             let limit = length.map_or(MOST, |length| random.below(length));
             let (dead, steps) = kill_at(operation, posted.to_handle(), heir, limit);
             length.get_or_insert(steps);
             kills += 1;
 
+            // With this the search for free chunks starts in front of those that the dead process had.
+            free(low);
             let mine: Vec<Block> = (0..12)
                 .filter_map(|at| arena.allocate(me, (1 + at % 3) * MIB).ok())
                 .collect();
@@ -424,6 +429,7 @@ fn at_any_instruction() {
             // SAFETY: the process has ended.
             unsafe {
                 family::release(dead).unwrap();
+                assert_eq!(arena.census().torn, 0, "{}", operation.name);
                 family::release(heir).unwrap();
                 small_arena().sweep(dead, me);
             }

@@ -22,14 +22,17 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     findings
 }
 
-/// The first token of the first item that is not `mod`, `use`, `extern crate` or `compile_error!`.
+/// The first token of the first item that is not `mod`, `use`, `extern crate` or `compile_error!`, nor the unit struct whose
+/// documentation is the README and which only doctests see.
 fn first_logic(tokens: &[Token<'_>]) -> Option<usize> {
     let word = |at: usize| tokens.get(at).map_or("", |(_, token)| *token);
     let mut at = 0;
+    let mut doctest = false;
     while at < tokens.len() {
         let item = at;
         match word(at) {
             "#" => {
+                doctest |= (word(at + 2), word(at + 4)) == ("cfg", "doctest");
                 at += if word(at + 1) == "!" { 2 } else { 1 };
                 at = after_brackets(tokens, at);
                 continue;
@@ -49,6 +52,7 @@ fn first_logic(tokens: &[Token<'_>]) -> Option<usize> {
         }
         match (word(at), word(at + 1), word(at + 2)) {
             ("mod", _, ";" | "{") => at += 3,
+            ("struct", _, ";") if doctest => at += 3,
             ("use", ..) | ("extern", "crate", _) | ("compile_error", "!", _) => {
                 while at < tokens.len() && word(at) != ";" {
                     at += 1;
@@ -57,6 +61,7 @@ fn first_logic(tokens: &[Token<'_>]) -> Option<usize> {
             }
             _ => return Some(item),
         }
+        doctest = false;
     }
     None
 }
@@ -93,8 +98,19 @@ mod tests {
     #[test]
     fn documentation_modules_and_exports_pass() {
         let text = "//! Docs: fn main() {}\n#![cfg_attr(docsrs, feature(doc_cfg))]\nmod a;\npub(crate) mod b;\n#[doc(hidden)]\npub mod c { pub use crate::a::*; }\n\
-                    pub use a::{A, B as C};\n#[cfg(not(target_os = \"linux\"))]\ncompile_error!(\"Linux only\");\nextern crate core;\n";
+                    pub use a::{A, B as C};\n#[cfg(not(target_os = \"linux\"))]\ncompile_error!(\"Linux only\");\nextern crate core;\n\
+                    #[cfg(doctest)]\n#[doc = include_str!(\"../README.md\")]\npub struct Readme;\n";
         assert_findings(findings(text), &[]);
+    }
+
+    #[test]
+    fn a_struct_for_more_than_doctests_is_caught() {
+        let text = "#[cfg(doctest)]\nmod a;\npub struct B;\n";
+        assert_findings(findings(text), &[("crates/a/src/lib.rs", 3, "no logic")]);
+        assert_findings(
+            findings("#[cfg(doctest)]\nstruct B(u8);"),
+            &[("crates/a/src/lib.rs", 2, "no logic")],
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Census {
     pub slabs: usize,
     /// Chunks that no extent covers: claims in the making, or what a process that died in one left behind.
     pub orphans: usize,
+    /// Extents of which chunks are missing: being given back, or cut off by a death in that.
+    pub torn: usize,
     /// Words that nobody of this library wrote.
     pub garbage: usize,
 }
@@ -76,7 +78,10 @@ impl Arena {
                     census.slabs += 1;
                     class = Some(cut);
                 }
-                Chunk::Head { tag, len } => census.count(tag, len.min(self.geometry.chunks) * CHUNK),
+                Chunk::Head { tag, len } => {
+                    census.count(tag, len.min(self.geometry.chunks) * CHUNK);
+                    census.torn += usize::from(self.extent_end(at, len) != at + len);
+                }
                 Chunk::Cont { distance, .. } => census.orphans += usize::from(!self.is_covered(at, distance)),
                 Chunk::Garbage => census.garbage += 1,
             }

@@ -182,18 +182,13 @@ impl Arena {
     /// gone to others. The next holder of the head tells those apart by their distance, as another extent's chunk has
     /// another head; and since giving back goes from the tail to the head, the first such chunk ends what is left.
     pub(super) fn release_extent(&self, start: usize, tag: Tag, len: usize) {
-        let belongs = |word: u64, at: usize| matches!(Chunk::decode(word), Chunk::Cont { distance, .. } if distance == at - start);
-        let limit = (start + len).min(self.ready_chunks());
-        let end = (start + 1..limit)
-            .find(|&at| !belongs(self.chunk(at).load(Relaxed), at))
-            .unwrap_or(limit);
-        let end = end.max(start + 1);
+        let end = self.extent_end(start, len);
         let keep = self.warm_up(end - start);
         // While all its chunks are still held. An error means that the memory stays taken: it is used again with the chunk.
         let _ = self.uncommit_chunks(start + keep..end);
         for at in (start + 1..end).rev() {
             let word = self.chunk(at).load(Relaxed);
-            if belongs(word, at) {
+            if is_at(word, at - start) {
                 // PAIRS: chunk-word
                 let _ = self.chunk(at).compare_exchange(word, FREE, AcqRel, Relaxed);
             }
@@ -206,6 +201,14 @@ impl Arena {
         if keep > 0 {
             self.note_free(start, keep);
         }
+    }
+
+    /// Where the chunks end that belong to the extent at `start`, which is `len` chunks long if it is whole.
+    pub(super) fn extent_end(&self, start: usize, len: usize) -> usize {
+        let limit = (start + len).min(self.ready_chunks()).max(start + 1);
+        (start + 1..limit)
+            .find(|&at| !is_at(self.chunk(at).load(Relaxed), at - start))
+            .unwrap_or(limit)
     }
 
     /// The extent at `start` made longer, if the chunks after it are free.
@@ -304,4 +307,9 @@ impl Arena {
     fn note(&self, place: usize) -> &std::sync::atomic::AtomicU64 {
         self.header(header::NOTES + place * 8)
     }
+}
+
+/// Whether a chunk word says that its extent starts `distance` chunks before it.
+fn is_at(word: u64, distance: usize) -> bool {
+    matches!(Chunk::decode(word), Chunk::Cont { distance: found, .. } if found == distance)
 }
