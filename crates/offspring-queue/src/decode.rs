@@ -72,7 +72,7 @@ mod tests {
 
         let bytes = rkyv::to_bytes::<rancor::Error>(&vec!["a".to_string(), "b".to_string()]).unwrap();
         let archived = rkyv::access::<rkyv::Archived<Vec<String>>, rancor::Error>(&bytes).unwrap();
-        let mut values = Vec::new();
+        let mut values = Vec::<String>::new();
         decode_slice(archived.as_slice(), &mut values).unwrap();
         assert_eq!(values, ["a", "b"]);
     }

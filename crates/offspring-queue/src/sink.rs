@@ -142,7 +142,7 @@ impl<'a> Sink<'a> {
                     // two blocks do not overlap; this process owns both.
                     unsafe {
                         from.add(self.start)
-                            .copy_to_nonoverlapping(base.add(self.bias), written)
+                            .copy_to_nonoverlapping(base.add(self.bias), written);
                     };
                 }
                 self.supply.retire(block);
@@ -170,7 +170,7 @@ impl Writer<rancor::Error> for Sink<'_> {
             // SAFETY: `ensure` made room for `bytes` at `end`; the block is ours alone, so the slice cannot overlap it.
             unsafe {
                 base.add(self.end)
-                    .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
+                    .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
             };
         }
         self.end += bytes.len();

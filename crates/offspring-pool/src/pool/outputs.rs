@@ -77,7 +77,7 @@ impl Supply for Outputs {
             address.cast().write(Link {
                 before,
                 capacity: block.capacity as u64,
-            })
+            });
         };
         // PAIRS: output-chained
         self.head.0.store(block.offset, Ordering::Release);

@@ -86,9 +86,10 @@ impl Delivery {
             ));
         }
         // SAFETY: in bounds and aligned; the words are atomics, and the parent keeps the block until the child is gone.
+        let words = unsafe { at.as_ref() };
         Ok(Self {
             arena,
-            words: unsafe { at.as_ref() },
+            words,
             block: None,
         })
     }

@@ -250,7 +250,7 @@ where
                     unsafe {
                         copied
                             .add(item)
-                            .copy_from_nonoverlapping(NonNull::from(&result).cast(), 1)
+                            .copy_from_nonoverlapping(NonNull::from(&result).cast(), 1);
                     };
                 } else {
                     let placed = place_root(encoder, &result, roots + item * size);
