@@ -243,6 +243,7 @@ static BAD_PRELOAD: EntryPoint = EntryPoint::new("bad-preload", |arguments: Argu
             "1 threads running",
         ),
         2 => (|| std::process::exit(9), "code 9"),
+        3 => (|| drop(code(1)), "cannot start processes"),
         _ => (|| std::process::abort(), "SIGABRT"),
     };
     zygote::preload(function).unwrap();
@@ -257,7 +258,7 @@ static BAD_PRELOAD: EntryPoint = EntryPoint::new("bad-preload", |arguments: Argu
 
 #[test]
 fn a_preload_function_that_fails_is_an_error() {
-    for case in 0..if cfg!(panic = "unwind") { 4 } else { 0 } {
+    for case in 0..if cfg!(panic = "unwind") { 5 } else { 0 } {
         let child = Launcher::new()
             .stderr(Stdio::Null)
             .start(&BAD_PRELOAD, &[case], &[])
@@ -603,4 +604,53 @@ fn as_many_descriptors_as_fit() {
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     assert!(error.to_string().contains("253"), "{error}");
+}
+
+extern "C" fn interrupted(_signal: libc::c_int) {}
+
+static INTERRUPTED: EntryPoint = EntryPoint::new("interrupted", |_: Arguments| {
+    // A handler that lets system calls end early, every 200 us.
+    // SAFETY: the handler does nothing; the structures live until the calls return.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = interrupted as *const () as usize;
+        assert_eq!(
+            libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()),
+            0
+        );
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 200,
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
+        assert_eq!(
+            libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()),
+            0
+        );
+    }
+    for number in 0..50 {
+        assert_eq!(code(number).wait().unwrap(), ExitStatus::Code(number.into()));
+        let spawned = Launcher::new()
+            .method(offspring_process::StartMethod::Spawn)
+            .nice(1)
+            .start(&CODE, &[number], &[])
+            .unwrap();
+        assert_eq!(spawned.wait().unwrap(), ExitStatus::Code(number.into()));
+        let forked = Launcher::new().fork(|| i32::from(number)).unwrap();
+        assert_eq!(forked.wait().unwrap(), ExitStatus::Code(number.into()));
+    }
+    let sleeper = Launcher::new().start(&SLEEP, &[], &[]).unwrap();
+    let started = std::time::Instant::now();
+    assert_eq!(sleeper.wait_timeout(Duration::from_millis(50)).unwrap(), None);
+    assert!(started.elapsed() >= Duration::from_millis(50));
+    0
+});
+
+#[test]
+fn signals_do_not_show() {
+    let _watchdog = watchdog(Duration::from_secs(60));
+    in_a_process(&INTERRUPTED);
 }
