@@ -6,6 +6,9 @@ use nix::sys::signal::Signal;
 
 use crate::Panic;
 
+/// The exit code of a process whose function panicked, as that of a Rust program whose `main` does.
+pub(crate) const PANIC_CODE: i32 = 101;
+
 /// How a process ended.
 ///
 /// # Examples
@@ -51,7 +54,7 @@ impl ExitStatus {
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Code(code) => Some(*code),
-            Self::Panic(_) => Some(crate::PANIC_CODE),
+            Self::Panic(_) => Some(PANIC_CODE),
             Self::Signal { .. } => None,
         }
     }

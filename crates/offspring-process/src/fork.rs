@@ -12,7 +12,7 @@ use nix::unistd::ForkResult;
 
 use crate::failure::While;
 use crate::lifeline::{self, Lifeline};
-use crate::{Child, PANIC_CODE, Pidfd};
+use crate::{Child, PANIC_CODE, Pidfd, zygote};
 
 /// Which of the two processes after a [`fork`] this is.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub enum Forked {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub unsafe fn fork() -> io::Result<Forked> {
+    zygote::check_not_preloading()?;
     let (lifeline, end) = Lifeline::new().during("cannot make a socket pair")?;
     // SAFETY: the caller's promise is handed on; `arm` below and what the fork handlers do is async-signal-safe.
     match unsafe { nix::unistd::fork() }.during("cannot fork")? {

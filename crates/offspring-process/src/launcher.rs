@@ -171,6 +171,7 @@ impl Launcher {
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<Child> {
         hook::require()?;
+        zygote::check_not_preloading()?;
         self.settings.validate()?;
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let streams = [

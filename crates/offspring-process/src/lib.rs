@@ -21,7 +21,7 @@
 //! - **No call in `main`.** A copy of the program that is started to be such a process finds out before `main` runs, with
 //!   the feature `start-hook`, which is on by default. Without it, call [`init`] first thing in `main`.
 //! - **Fast, whatever the size of this process.** A small [`zygote`] forks; [`StartMethod::Spawn`] executes the program
-//!   afresh; [`Launcher::fork`] and [`fork`] copy this very process.
+//!   afresh; [`Launcher::fork`] and [`fork()`] copy this very process.
 //! - **A child is held by a pidfd.** It is waited for, with timeouts, and signalled without any doubt which process is
 //!   meant, and fits into poll and epoll ([`Child`] is `AsFd`).
 //! - **Its end is told in full**: an exit code, a signal and whether a core was dumped, or a [`Panic`] with its message,
@@ -67,12 +67,10 @@ pub use catch::{Panic, catch_panic};
 pub use child::Child;
 pub use entry_point::{Arguments, EntryPoint};
 pub use exit_status::ExitStatus;
+pub(crate) use exit_status::PANIC_CODE;
 pub use fork::{Forked, fork};
 pub use hook::init;
 pub use launcher::{Launcher, StartMethod};
 pub use pidfd::Pidfd;
 pub use resource::Resource;
 pub use stdio::Stdio;
-
-/// The exit code of a process whose function panicked, as that of a Rust program whose `main` does.
-pub(crate) const PANIC_CODE: i32 = 101;

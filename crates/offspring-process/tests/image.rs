@@ -1,12 +1,17 @@
-//! Offsets: what belongs to the program and what does not.
+//! The program's image: what belongs to it and what does not, and its constructors.
 //
-// UNSAFETY: addresses of shared libraries are looked up and read as if they were the program's.
-#![expect(unsafe_code, reason = "dlopen, dlsym")]
+// UNSAFETY: addresses of shared libraries are looked up and read as if they were the program's, and the test program has
+// constructors, as C++ code or registries of plug-ins have.
+#![expect(unsafe_code, reason = "dlopen, dlsym, functions in .init_array")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use offspring_process::image;
+#[cfg(feature = "start-hook")]
+use offspring_process::{Arguments, EntryPoint, ExitStatus, Launcher, StartMethod};
 
 static NUMBER: u64 = 42;
-static WRITABLE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+static WRITABLE: AtomicU32 = AtomicU32::new(0);
 
 #[test]
 fn statics_of_the_program_have_offsets() {
@@ -53,5 +58,39 @@ fn offsets_are_checked() {
     for offset in [u64::MAX, u64::MAX / 2, 1 << 47, 1 << 33] {
         let error = image::at::<u8>(offset).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    }
+}
+
+static EARLY: AtomicU32 = AtomicU32::new(0);
+static LATE: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn early() {
+    EARLY.fetch_add(1, Ordering::Relaxed);
+}
+
+extern "C" fn late() {
+    LATE.fetch_add(1, Ordering::Relaxed);
+}
+
+#[used]
+#[unsafe(link_section = ".init_array.00200")]
+static EARLY_CONSTRUCTOR: extern "C" fn() = early;
+
+// Whether this comes before or after the start hook is up to the linker: it must not matter.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LATE_CONSTRUCTOR: extern "C" fn() = late;
+
+#[cfg(feature = "start-hook")]
+static CONSTRUCTED: EntryPoint = EntryPoint::new("constructed", |_: Arguments| {
+    (EARLY.load(Ordering::Relaxed) * 10 + LATE.load(Ordering::Relaxed)) as i32
+});
+
+#[test]
+#[cfg(feature = "start-hook")]
+fn constructors_have_run_once() {
+    for method in [StartMethod::Zygote, StartMethod::Spawn] {
+        let child = Launcher::new().method(method).start(&CONSTRUCTED, &[], &[]).unwrap();
+        assert_eq!(child.wait().unwrap(), ExitStatus::Code(11), "{method:?}");
     }
 }

@@ -1,13 +1,9 @@
 //! Starting processes: payloads, descriptors, streams, both start methods.
-//
-// UNSAFETY: the test program has constructors, as C++ code or registries of plug-ins have.
 #![cfg(feature = "start-hook")]
-#![expect(unsafe_code, reason = "functions in .init_array")]
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use offspring_process::{Arguments, EntryPoint, ExitStatus, Launcher, StartMethod, Stdio};
 
@@ -84,37 +80,5 @@ fn standard_input_is_empty_unless_it_is_given() {
         to_child.write_all(b"1234").unwrap();
         drop(to_child);
         assert_eq!(child.wait().unwrap(), ExitStatus::Code(4));
-    }
-}
-
-static EARLY: AtomicU32 = AtomicU32::new(0);
-static LATE: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn early() {
-    EARLY.fetch_add(1, Ordering::Relaxed);
-}
-
-extern "C" fn late() {
-    LATE.fetch_add(1, Ordering::Relaxed);
-}
-
-#[used]
-#[unsafe(link_section = ".init_array.00200")]
-static EARLY_CONSTRUCTOR: extern "C" fn() = early;
-
-// Whether this comes before or after the start hook is up to the linker: it must not matter.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static LATE_CONSTRUCTOR: extern "C" fn() = late;
-
-static CONSTRUCTED: EntryPoint = EntryPoint::new("constructed", |_: Arguments| {
-    (EARLY.load(Ordering::Relaxed) * 10 + LATE.load(Ordering::Relaxed)) as i32
-});
-
-#[test]
-fn constructors_have_run_once() {
-    for method in METHODS {
-        let child = Launcher::new().method(method).start(&CONSTRUCTED, &[], &[]).unwrap();
-        assert_eq!(child.wait().unwrap(), ExitStatus::Code(11), "{method:?}");
     }
 }

@@ -1,12 +1,13 @@
-//! Systems that lack what the zygote needs, or forbid it, as sandboxes do.
+//! Systems that lack what the zygote needs, forbid it, as sandboxes do, or have none left.
 //
-// UNSAFETY: the tests install a seccomp filter.
+// UNSAFETY: the tests install a seccomp filter and limit processes by system calls.
 #![cfg(all(feature = "start-hook", target_env = "gnu"))]
-#![expect(unsafe_code, reason = "seccomp")]
+#![expect(unsafe_code, reason = "seccomp, limits")]
 
+use std::fs::File;
 use std::time::Duration;
 
-use offspring_process::{Arguments, EntryPoint, ExitStatus, Launcher, zygote};
+use offspring_process::{Arguments, Child, EntryPoint, ExitStatus, Launcher, Resource, StartMethod, zygote};
 use offspring_testing::{LeakCheck, watchdog};
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
@@ -103,4 +104,104 @@ fn what_a_sandbox_forbids_is_done_otherwise() {
         let child = Launcher::new().start(&SANDBOXED, &[case], &[]).unwrap();
         assert_eq!(child.wait().unwrap(), ExitStatus::Code(0), "case {case}");
     }
+}
+
+fn code(code: u8) -> Child {
+    Launcher::new().start(&CODE, &[code], &[]).unwrap()
+}
+
+static NO_DESCRIPTORS: EntryPoint = EntryPoint::new("no-descriptors", |_: Arguments| {
+    for before in [false, true] {
+        if before {
+            code(0).wait().unwrap();
+        }
+        let leaks = LeakCheck::new();
+        let mut files = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            files.push(file);
+        }
+        // From none free to enough.
+        let mut errors = 0;
+        for _ in 0..20 {
+            for method in [StartMethod::Zygote, StartMethod::Spawn] {
+                match Launcher::new().method(method).start(&CODE, &[1], &[]) {
+                    Ok(child) => assert_eq!(child.wait().unwrap(), ExitStatus::Code(1)),
+                    Err(error) => {
+                        assert!(error.to_string().contains("Too many open files"), "{error}");
+                        errors += 1;
+                    }
+                }
+            }
+            files.pop();
+        }
+        assert!(errors > 2, "{errors} errors");
+        assert_eq!(code(1).wait().unwrap(), ExitStatus::Code(1));
+        drop(files);
+        if !before {
+            zygote::shutdown().unwrap();
+        }
+        leaks.finish();
+    }
+    0
+});
+
+#[test]
+fn without_free_descriptors_it_is_an_error() {
+    let _watchdog = watchdog(Duration::from_secs(60));
+    let child = Launcher::new()
+        .rlimit(Resource::OpenFiles, 40, 40)
+        .start(&NO_DESCRIPTORS, &[], &[])
+        .unwrap();
+    assert_eq!(child.wait().unwrap(), ExitStatus::Code(0));
+}
+
+static NO_PROCESSES: EntryPoint = EntryPoint::new("no-processes", |_: Arguments| {
+    // The limit counts a user's processes, and does not bind root.
+    // SAFETY: no pointers.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setresgid(54_321, 54_321, 54_321), 0);
+            assert_eq!(libc::setresuid(54_321, 54_321, 54_321), 0);
+        }
+    }
+    let limit = |count| {
+        let limit = libc::rlimit {
+            rlim_cur: count,
+            rlim_max: 1000,
+        };
+        // SAFETY: the limits live until the call returns.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }, 0);
+    };
+    limit(1);
+    let error = Launcher::new().start(&CODE, &[1], &[]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+    limit(1000);
+    code(0).wait().unwrap();
+    let zygote = zygote::pid().unwrap();
+    let few = libc::rlimit {
+        rlim_cur: 1,
+        rlim_max: 1000,
+    };
+    // SAFETY: the limits live until the call returns; the old ones are not asked for.
+    let result = unsafe {
+        libc::prlimit(
+            zygote.cast_signed(),
+            libc::RLIMIT_NPROC,
+            &raw const few,
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(result, 0);
+    let error = Launcher::new().start(&CODE, &[1], &[]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+    assert!(error.to_string().contains("cannot start a process"), "{error}");
+    assert_eq!(zygote::pid(), Some(zygote));
+    0
+});
+
+#[test]
+fn without_free_processes_it_is_an_error() {
+    let _watchdog = watchdog(Duration::from_secs(60));
+    let child = Launcher::new().start(&NO_PROCESSES, &[], &[]).unwrap();
+    assert_eq!(child.wait().unwrap(), ExitStatus::Code(0));
 }

@@ -243,6 +243,7 @@ static BAD_PRELOAD: EntryPoint = EntryPoint::new("bad-preload", |arguments: Argu
             "1 threads running",
         ),
         2 => (|| std::process::exit(9), "code 9"),
+        3 => (|| drop(code(1)), "cannot start processes"),
         _ => (|| std::process::abort(), "SIGABRT"),
     };
     zygote::preload(function).unwrap();
@@ -257,7 +258,7 @@ static BAD_PRELOAD: EntryPoint = EntryPoint::new("bad-preload", |arguments: Argu
 
 #[test]
 fn a_preload_function_that_fails_is_an_error() {
-    for case in 0..if cfg!(panic = "unwind") { 4 } else { 0 } {
+    for case in 0..if cfg!(panic = "unwind") { 5 } else { 0 } {
         let child = Launcher::new()
             .stderr(Stdio::Null)
             .start(&BAD_PRELOAD, &[case], &[])
@@ -438,104 +439,6 @@ fn closed_streams_of_the_parent() {
     in_a_process(&CLOSED_STREAMS);
 }
 
-static NO_DESCRIPTORS: EntryPoint = EntryPoint::new("no-descriptors", |_: Arguments| {
-    for before in [false, true] {
-        if before {
-            code(0).wait().unwrap();
-        }
-        let leaks = LeakCheck::new();
-        let mut files = Vec::new();
-        while let Ok(file) = File::open("/dev/null") {
-            files.push(file);
-        }
-        // From none free to enough.
-        let mut errors = 0;
-        for _ in 0..20 {
-            for method in [
-                offspring_process::StartMethod::Zygote,
-                offspring_process::StartMethod::Spawn,
-            ] {
-                match Launcher::new().method(method).start(&CODE, &[1], &[]) {
-                    Ok(child) => assert_eq!(child.wait().unwrap(), ExitStatus::Code(1)),
-                    Err(error) => {
-                        assert!(error.to_string().contains("Too many open files"), "{error}");
-                        errors += 1;
-                    }
-                }
-            }
-            files.pop();
-        }
-        assert!(errors > 2, "{errors} errors");
-        assert_eq!(code(1).wait().unwrap(), ExitStatus::Code(1));
-        drop(files);
-        if !before {
-            zygote::shutdown().unwrap();
-        }
-        leaks.finish();
-    }
-    0
-});
-
-#[test]
-fn without_free_descriptors_it_is_an_error() {
-    let _watchdog = watchdog(Duration::from_secs(60));
-    let child = Launcher::new()
-        .rlimit(offspring_process::Resource::OpenFiles, 40, 40)
-        .start(&NO_DESCRIPTORS, &[], &[])
-        .unwrap();
-    assert_eq!(child.wait().unwrap(), ExitStatus::Code(0));
-}
-
-static NO_PROCESSES: EntryPoint = EntryPoint::new("no-processes", |_: Arguments| {
-    // The limit counts a user's processes, and does not bind root.
-    // SAFETY: no pointers.
-    unsafe {
-        if libc::geteuid() == 0 {
-            assert_eq!(libc::setresgid(54_321, 54_321, 54_321), 0);
-            assert_eq!(libc::setresuid(54_321, 54_321, 54_321), 0);
-        }
-    }
-    let limit = |count| {
-        let limit = libc::rlimit {
-            rlim_cur: count,
-            rlim_max: 1000,
-        };
-        // SAFETY: the limits live until the call returns.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }, 0);
-    };
-    limit(1);
-    let error = Launcher::new().start(&CODE, &[1], &[]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
-    limit(1000);
-    code(0).wait().unwrap();
-    let zygote = zygote::pid().unwrap();
-    let few = libc::rlimit {
-        rlim_cur: 1,
-        rlim_max: 1000,
-    };
-    // SAFETY: the limits live until the call returns; the old ones are not asked for.
-    let result = unsafe {
-        libc::prlimit(
-            zygote.cast_signed(),
-            libc::RLIMIT_NPROC,
-            &raw const few,
-            std::ptr::null_mut(),
-        )
-    };
-    assert_eq!(result, 0);
-    let error = Launcher::new().start(&CODE, &[1], &[]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
-    assert!(error.to_string().contains("cannot start a process"), "{error}");
-    assert_eq!(zygote::pid(), Some(zygote));
-    0
-});
-
-#[test]
-fn without_free_processes_it_is_an_error() {
-    let _watchdog = watchdog(Duration::from_secs(60));
-    in_a_process(&NO_PROCESSES);
-}
-
 static USER: EntryPoint = EntryPoint::new("user", |_: Arguments| {
     // SAFETY: no arguments.
     unsafe { libc::geteuid() as i32 % 251 }
@@ -603,4 +506,53 @@ fn as_many_descriptors_as_fit() {
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     assert!(error.to_string().contains("253"), "{error}");
+}
+
+extern "C" fn interrupted(_signal: libc::c_int) {}
+
+static INTERRUPTED: EntryPoint = EntryPoint::new("interrupted", |_: Arguments| {
+    // A handler that lets system calls end early, every 200 us.
+    // SAFETY: the handler does nothing; the structures live until the calls return.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = interrupted as *const () as usize;
+        assert_eq!(
+            libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()),
+            0
+        );
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 200,
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
+        assert_eq!(
+            libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()),
+            0
+        );
+    }
+    for number in 0..50 {
+        assert_eq!(code(number).wait().unwrap(), ExitStatus::Code(number.into()));
+        let spawned = Launcher::new()
+            .method(offspring_process::StartMethod::Spawn)
+            .nice(1)
+            .start(&CODE, &[number], &[])
+            .unwrap();
+        assert_eq!(spawned.wait().unwrap(), ExitStatus::Code(number.into()));
+        let forked = Launcher::new().fork(|| i32::from(number)).unwrap();
+        assert_eq!(forked.wait().unwrap(), ExitStatus::Code(number.into()));
+    }
+    let sleeper = Launcher::new().start(&SLEEP, &[], &[]).unwrap();
+    let started = std::time::Instant::now();
+    assert_eq!(sleeper.wait_timeout(Duration::from_millis(50)).unwrap(), None);
+    assert!(started.elapsed() >= Duration::from_millis(50));
+    0
+});
+
+#[test]
+fn signals_do_not_show() {
+    let _watchdog = watchdog(Duration::from_secs(60));
+    in_a_process(&INTERRUPTED);
 }

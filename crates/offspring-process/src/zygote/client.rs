@@ -84,7 +84,7 @@ impl From<io::Error> for Trouble {
 /// Registers a function to run in the zygote before it forks anything.
 ///
 /// What it loads, all processes that are started later share, copy-on-write: a model, a table, a warmed-up interpreter.
-/// It must not leave threads running. It runs again in each zygote that has to be made anew.
+/// It must not leave threads running or start processes. It runs again in each zygote that has to be made anew.
 ///
 /// # Errors
 ///

@@ -15,4 +15,4 @@ mod slot;
 
 pub(crate) use client::start;
 pub use client::{describe, pid, preload, shutdown};
-pub(crate) use server::serve;
+pub(crate) use server::{check_not_preloading, serve};

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
@@ -20,6 +21,17 @@ use crate::request::{become_process, encode_error};
 use crate::spawn::Configuration;
 use crate::wire::{Reader, Writer};
 use crate::{catch, catch_panic, environment, hook, image, kernel};
+
+/// Whether this process is a zygote that is running preload functions. Set and read by the one thread there is; relaxed.
+static PRELOADING: AtomicBool = AtomicBool::new(false);
+
+/// Refuses to start a process from a preload function: the zygote's clones would inherit the ties to it.
+pub(crate) fn check_not_preloading() -> io::Result<()> {
+    if PRELOADING.load(Ordering::Relaxed) {
+        return Err(io::Error::other("a preload function cannot start processes"));
+    }
+    Ok(())
+}
 
 /// Serves requests until the other end of `control` is closed.
 pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: Vec<u8>) -> ! {
@@ -46,7 +58,10 @@ pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: 
     };
     answer(&control, Kind::Done, &Writer::new());
     if !configuration.preloads.is_empty() {
-        match preload(&configuration.preloads) {
+        PRELOADING.store(true, Ordering::Relaxed);
+        let loaded = preload(&configuration.preloads);
+        PRELOADING.store(false, Ordering::Relaxed);
+        match loaded {
             Ok(()) => answer(&control, Kind::Done, &Writer::new()),
             Err(error) => {
                 answer(&control, Kind::Failed, &encode_error(&error));
