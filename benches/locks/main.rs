@@ -49,6 +49,7 @@ fn uncontended() -> Vec<Case> {
             better: Better::Lower,
             what: "lock for reading, read, unlock; nobody else wants it; one pinned thread",
             implementations: vec![
+                Implementation::new("offspring", |setting| uncontended::read(setting, &ours::rwlock())),
                 Implementation::new("parking_lot", |setting| {
                     uncontended::read(setting, &parking_lot::RwLock::new(()))
                 }),
@@ -126,6 +127,9 @@ fn barrier_of<const PARTIES: usize>(name: &'static str, what: &'static str) -> C
         better: Better::Higher,
         what,
         implementations: vec![
+            Implementation::new("offspring", |setting| {
+                barrier::rounds(setting, PARTIES, Kind::Family, &ours::barrier(PARTIES))
+            }),
             Implementation::new("pthread", |setting| {
                 barrier::rounds(setting, PARTIES, Kind::Processes, &PthreadBarrier::new(PARTIES))
             }),
@@ -146,6 +150,9 @@ fn events() -> Vec<Case> {
         better: Better::Lower,
         what: "from set (processor 0) to the return of the sleeping waiter (processor 1); limit: bare futex, no spinning",
         implementations: vec![
+            Implementation::new("offspring", |setting| {
+                event::wake(setting, Kind::Family, &ours::event())
+            }),
             Implementation::new("pthread", |setting| {
                 event::wake(setting, Kind::Processes, &PthreadEvent::new())
             }),

@@ -1,5 +1,6 @@
 //! Pools of two workers: making one, mapping trivial and short tasks, handing over 256 MiB.
 
+mod ours;
 mod peers;
 mod tasks;
 
@@ -21,6 +22,7 @@ fn create() -> Vec<Case> {
         better: Better::Lower,
         what: "a pool of 2 workers, one result, close, join; nothing pinned",
         implementations: vec![
+            Implementation::new("offspring", ours::create),
             Implementation::new("procspawn", peers::procspawn_create),
             Implementation::cpython(),
         ],
@@ -28,69 +30,86 @@ fn create() -> Vec<Case> {
 }
 
 fn maps() -> Vec<Case> {
-    let map = |name, what, rayon, procspawn| Case {
+    let map = |name, what, implementations: Vec<Implementation>| Case {
         name,
         unit: "ops/s",
         better: Better::Higher,
         what,
-        implementations: vec![
-            Implementation::new("rayon", rayon),
-            Implementation::new("procspawn", procspawn),
-            Implementation::cpython(),
-        ],
+        implementations: implementations.into_iter().chain([Implementation::cpython()]).collect(),
     };
     vec![
         map(
             "pool/map_chunk1",
             "trivial tasks u64 -> u64 one by one, 1 M in a call, 2 workers, nothing pinned",
-            |setting| peers::rayon_map(setting, Some(1)),
-            |setting| peers::procspawn_map(setting, Some(1)),
+            vec![
+                Implementation::new("offspring", |setting| ours::map(setting, Some(1))),
+                Implementation::new("rayon", |setting| peers::rayon_map(setting, Some(1))),
+                Implementation::new("procspawn", |setting| peers::procspawn_map(setting, Some(1))),
+            ],
         ),
         map(
             "pool/map_chunk16",
             "trivial tasks in chunks of 16, 1 M in a call",
-            |setting| peers::rayon_map(setting, Some(16)),
-            |setting| peers::procspawn_map(setting, Some(16)),
+            vec![
+                Implementation::new("offspring", |setting| ours::map(setting, Some(16))),
+                Implementation::new("rayon", |setting| peers::rayon_map(setting, Some(16))),
+                Implementation::new("procspawn", |setting| peers::procspawn_map(setting, Some(16))),
+            ],
         ),
         map(
             "pool/map_default",
-            "trivial tasks in the chunks that each chooses, 1 M in a call",
-            |setting| peers::rayon_map(setting, None),
-            |setting| peers::procspawn_map(setting, None),
+            "trivial tasks in the chunks that each chooses, 1 M in a call; views: results read in place",
+            vec![
+                Implementation::new("offspring", |setting| ours::map(setting, None)),
+                Implementation::new("offspring_views", ours::map_views),
+                Implementation::new("rayon", |setting| peers::rayon_map(setting, None)),
+                Implementation::new("procspawn", |setting| peers::procspawn_map(setting, None)),
+            ],
         ),
     ]
 }
 
 fn tasks_of_a_length() -> Vec<Case> {
-    let tasks = |name, what, rayon| Case {
+    let tasks = |name, what, offspring, rayon| Case {
         name,
         unit: "ops/s",
         better: Better::Higher,
         what,
-        implementations: vec![Implementation::new("rayon", rayon)],
+        implementations: vec![
+            Implementation::new("offspring", offspring),
+            Implementation::new("rayon", rayon),
+        ],
     };
     vec![
         tasks(
             "pool/tasks_1us",
             "tasks that compute for 1 us, 2 workers, default chunks",
+            |setting| ours::tasks(setting, 1),
             |setting| peers::rayon_spin(setting, 1),
         ),
-        tasks("pool/tasks_10us", "tasks that compute for 10 us", |setting| {
-            peers::rayon_spin(setting, 10)
-        }),
-        tasks("pool/tasks_100us", "tasks that compute for 100 us", |setting| {
-            peers::rayon_spin(setting, 100)
-        }),
+        tasks(
+            "pool/tasks_10us",
+            "tasks that compute for 10 us",
+            |setting| ours::tasks(setting, 10),
+            |setting| peers::rayon_spin(setting, 10),
+        ),
+        tasks(
+            "pool/tasks_100us",
+            "tasks that compute for 100 us",
+            |setting| ours::tasks(setting, 100),
+            |setting| peers::rayon_spin(setting, 100),
+        ),
     ]
 }
 
 fn values() -> Vec<Case> {
-    let value = |name, what| Case {
+    let value = |name, what, offspring| Case {
         name,
         unit: "us",
         better: Better::Lower,
         what,
         implementations: vec![
+            Implementation::new("offspring", offspring),
             Implementation::new("limit", peers::copy_256_mib),
             Implementation::cpython(),
         ],
@@ -99,10 +118,12 @@ fn values() -> Vec<Case> {
         value(
             "value/arg_256MiB",
             "one call with a 256 MiB argument from the caller's own memory; limit: memcpy into warm memory",
+            ours::argument,
         ),
         value(
             "value/inplace_256MiB",
             "one call with 256 MiB that lie in shared memory and are read there; limit: memcpy into warm memory",
+            ours::in_place,
         ),
     ]
 }

@@ -3,9 +3,7 @@
 use offspring_benches::{Setting, spin};
 use rayon::prelude::*;
 
-use crate::tasks::{check_trivial, numbers, spins, trivial};
-
-const MILLION: usize = 1_000_000;
+use crate::tasks::{BYTES, MILLION, PLACE, check_spins, check_trivial, numbers, spins, trivial};
 
 fn rayon_pool() -> Result<rayon::ThreadPool, String> {
     rayon::ThreadPoolBuilder::new()
@@ -24,7 +22,7 @@ pub(crate) fn rayon_map(setting: &Setting, chunk: Option<usize>) -> Result<f64, 
             None => numbers.map(trivial).collect(),
         }))
     };
-    setting.rate(MILLION, run, |results| check_trivial(results, MILLION))
+    setting.rate(MILLION, run, |results| check_trivial(results.iter().copied(), MILLION))
 }
 
 pub(crate) fn rayon_spin(setting: &Setting, microseconds: u64) -> Result<f64, String> {
@@ -32,12 +30,7 @@ pub(crate) fn rayon_spin(setting: &Setting, microseconds: u64) -> Result<f64, St
     let (inputs, expected) = spins(setting, microseconds);
     let run = || Ok(pool.install(|| inputs.par_iter().map(|loops| spin(*loops)).collect::<Vec<_>>()));
     setting.rate(inputs.len(), run, |results| {
-        let right = results.len() == inputs.len() && results.iter().all(|result| *result == expected);
-        if right {
-            Ok(())
-        } else {
-            Err("a wrong result".to_owned())
-        }
+        check_spins(results, inputs.len(), expected)
     })
 }
 
@@ -82,20 +75,20 @@ pub(crate) fn procspawn_map(setting: &Setting, chunk: Option<usize>) -> Result<f
         }
         Ok(results)
     };
-    setting.rate(count, run, |results| check_trivial(results, count))
+    setting.rate(count, run, |results| check_trivial(results.iter().copied(), count))
 }
 
 /// The physical limit of handing over a value: one copy into memory that was touched before.
 pub(crate) fn copy_256_mib(setting: &Setting) -> Result<f64, String> {
     let mut number = 0_u8;
-    let mut source = vec![1_u8; 256 << 20];
-    let mut target = vec![2_u8; 256 << 20];
+    let mut source = vec![1_u8; BYTES];
+    let mut target = vec![2_u8; BYTES];
     setting.microseconds(|| {
         number = number.wrapping_add(1);
-        source[123_456_789] = number;
+        source[PLACE] = number;
         target.copy_from_slice(std::hint::black_box(&source));
         let target = std::hint::black_box(&target);
-        if target[123_456_789] == number {
+        if target[PLACE] == number {
             Ok(())
         } else {
             Err("the copy differs".to_owned())

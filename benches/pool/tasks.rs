@@ -2,6 +2,12 @@
 
 use offspring_benches::{Setting, loops_for, spin};
 
+pub(crate) const MILLION: usize = 1_000_000;
+
+/// The large value, and the place in it that is looked at.
+pub(crate) const BYTES: usize = 256 << 20;
+pub(crate) const PLACE: usize = 123_456_789;
+
 /// A task that costs nothing. Never inlined: a loop that the compiler may vectorise measures memory, not tasks.
 #[inline(never)]
 pub(crate) fn trivial(number: u64) -> u64 {
@@ -13,8 +19,18 @@ pub(crate) fn numbers(count: usize) -> Vec<u64> {
 }
 
 /// Every result must be there, and in its place.
-pub(crate) fn check_trivial(results: &[u64], count: usize) -> Result<(), String> {
-    let right = results.len() == count && (0..).zip(results).all(|(number, result)| trivial(number) == *result);
+pub(crate) fn check_trivial(results: impl ExactSizeIterator<Item = u64>, count: usize) -> Result<(), String> {
+    let length = results.len();
+    let right = length == count && (0..).zip(results).all(|(number, result)| trivial(number) == result);
+    if right {
+        Ok(())
+    } else {
+        Err(format!("{length} results, not {count}, or wrong ones"))
+    }
+}
+
+pub(crate) fn check_spins(results: &[u64], count: usize, expected: u64) -> Result<(), String> {
+    let right = results.len() == count && results.iter().all(|result| *result == expected);
     if right {
         Ok(())
     } else {

@@ -15,17 +15,21 @@ impl Setting {
         Duration::from_millis(if self.quick { 300 } else { 1000 })
     }
 
-    /// Takes samples, at least five, until the budget is spent, and returns their median. The first two warm up and do not count.
+    /// Takes samples, at least three, until the budget is spent, and returns their median. The first warms up and does not count, nor
+    /// does the second if there is time for many.
     ///
     /// # Errors
     ///
     /// The first error of a sample.
     pub fn sample(&self, mut sample: impl FnMut() -> Result<f64, String>) -> Result<f64, String> {
+        let start = Instant::now();
         sample()?;
-        sample()?;
+        if start.elapsed() < self.budget() / 8 {
+            sample()?;
+        }
         let end = Instant::now() + self.budget();
         let mut samples = Vec::new();
-        while samples.len() < 5 || Instant::now() < end {
+        while samples.len() < 3 || Instant::now() < end {
             samples.push(sample()?);
         }
         Ok(median(&samples))
