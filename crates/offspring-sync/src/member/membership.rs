@@ -84,7 +84,7 @@ impl Membership {
         let root = &arena.roots()[FAMILY_ROOT];
         // PAIRS: family-membership
         let offset = match root.load(Ordering::Acquire) {
-            0 => make_family(arena, root)?,
+            0 => make_family(arena)?,
             offset => offset,
         };
         let memory = arena.pointer(offset, FAMILY_BYTES)?;
@@ -207,7 +207,7 @@ impl fmt::Debug for Membership {
 }
 
 /// Makes the family's table and publishes it, unless somebody else is faster; returns where it is.
-fn make_family(arena: &Arena, root: &std::sync::atomic::AtomicU64) -> io::Result<u64> {
+fn make_family(arena: &Arena) -> io::Result<u64> {
     // The table must outlive the process that happens to make it, so it belongs to nobody's child: to a tag of the arena that is
     // never given to a process, and so never swept.
     let keeper = arena.reserve_child(None)?;
@@ -216,6 +216,7 @@ fn make_family(arena: &Arena, root: &std::sync::atomic::AtomicU64) -> io::Result
     // SAFETY: the block was allocated just now for nobody else, and the arena stays mapped.
     unsafe { Table::init(memory, FAMILY_BYTES, FAMILY_MEMBERS, Arc::new(()))? };
     // PAIRS: family-membership
+    let root = &arena.roots()[FAMILY_ROOT];
     match root.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => Ok(block.offset),
         Err(theirs) => {

@@ -32,7 +32,7 @@ const _: () = assert!(align_of::<libc::pthread_mutex_t>() <= ROOM);
 /// A thread's sign of life, in shared memory.
 #[repr(C, align(64))]
 pub(crate) struct Token {
-    mutex: UnsafeCell<MaybeUninit<[u32; ROOM / 4]>>,
+    mutex: UnsafeCell<MaybeUninit<[u64; ROOM / 8]>>,
 }
 
 // SAFETY: the bytes are a process-shared mutex, which libc accesses atomically, and a futex word, which we do.

@@ -112,7 +112,8 @@ macro_rules! word {
     ($name:ident, $value:ty, $model:ty, $doc:literal) => {
         #[doc = $doc]
         ///
-        /// Made in a `const` context as the real one is; the model's own atomic is made at the first access.
+        /// Made in a `const` context as the real one is; the model's own atomic is made at the first access, which must happen
+        /// before the threads part: format a model's words with `{:?}` for that.
         pub struct $name {
             initial: $value,
             word: OnceLock<$model>,
@@ -208,7 +209,7 @@ macro_rules! word {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+                fmt::Debug::fmt(&self.load(Ordering::Relaxed), f)
             }
         }
 
@@ -242,10 +243,17 @@ impl AtomicU64 {
 }
 
 /// A cell whose contents are guarded by a protocol over atomics; the model reports each access that is not.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct UnsafeCell<T> {
     watched: OnceLock<loom::cell::UnsafeCell<()>>,
     value: core::cell::UnsafeCell<T>,
+}
+
+impl<T> fmt::Debug for UnsafeCell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.watched();
+        f.debug_struct("UnsafeCell").finish_non_exhaustive()
+    }
 }
 
 impl<T> UnsafeCell<T> {
@@ -335,8 +343,9 @@ pub fn futex_wait_many(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -
     let mut futexes = FUTEXES.lock().unwrap();
     if !sabotaged(Mutant::SleepBlindly) {
         for (word, expected) in words {
-            // A read-modify-write reads the newest value, as the kernel does under its bucket lock.
-            if word.word().fetch_or(0, Ordering::SeqCst) != *expected {
+            // Whoever changed the word and has woken its sleepers before has released this lock since: its value is seen here.
+            // Whoever has not will find this sleeper.
+            if word.word().load(Ordering::SeqCst) != *expected {
                 return Waited::Woken;
             }
         }

@@ -75,7 +75,7 @@ impl RawCondvar<'_> {
     /// All cells, once, beginning where the hint says.
     fn from(&self, rotor: &AtomicU32) -> impl Iterator<Item = usize> + use<> {
         let len = self.cells.len();
-        let start = rotor.load(Ordering::Relaxed) as usize % len;
+        let start = (rotor.load(Ordering::Relaxed) as usize).checked_rem(len).unwrap_or(0);
         (start..len).chain(0..start)
     }
 

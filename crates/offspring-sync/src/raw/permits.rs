@@ -71,9 +71,12 @@ impl RawPermits<'_> {
         let mut watched = Vec::new();
         let mut holders = Vec::new();
         for cell in self.cells {
-            let Some(holder) = Tag::from_bits(cell.load(Ordering::Relaxed)) else {
-                continue;
-            };
+            let seen = cell.load(Ordering::Relaxed);
+            if seen == 0 {
+                // Given back since; whoever did so may have died before it could say so, and would be watched by nobody.
+                return Waited::Woken;
+            }
+            let Some(holder) = Tag::from_bits(seen) else { continue };
             if holder == me || holders.contains(&holder) || watched.len() + 1 == FUTEX_WAIT_MANY_MAX {
                 continue;
             }
