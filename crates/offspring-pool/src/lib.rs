@@ -23,6 +23,8 @@ mod error;
 mod kin;
 mod pool;
 mod process;
+#[doc(hidden)]
+pub mod protocol;
 mod start;
 mod task;
 

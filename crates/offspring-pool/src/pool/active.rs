@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use rkyv::Archived;
 
 use super::board::Board;
-use super::chunk::{ChunkState, Ending};
 use crate::error::{Error, Kind};
+use crate::protocol::{ChunkState, Ending};
 use crate::task::{Failure, Progress, Report};
 
 /// The caller's side of a board: its memory, and what is known of chunks whose workers died.
@@ -132,9 +132,9 @@ impl ActiveBoard {
         word.recover(worker.raw(), skip, next);
         drop(settled);
         // After the word: whoever sees the new number finds the chunk ready.
-        self.board.refill();
+        self.board.rounds().raise();
         if failed && stop {
-            self.board.cancel();
+            self.board.rounds().cancel();
         }
     }
 

@@ -8,10 +8,10 @@ use std::io;
 use std::ptr::NonNull;
 
 use offspring_shm::{Arena, Block, Owner};
-use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering};
+use offspring_sync::primitive::{AtomicU64, Ordering};
 
-use super::chunk::{ChunkWord, MAX_CHUNK};
 use super::outputs;
+use crate::protocol::{ChunkWord, MAX_CHUNK, Rounds};
 use crate::task::TaskTable;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ofsboard");
@@ -23,12 +23,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"ofsboard");
 struct BoardHeader {
     magic: u64,
     plan: Plan,
-    /// Set once, when no chunk needs to be started any more. Anybody: `Release`.
-    cancelled: AtomicU32,
-    /// How often chunks were put back; 1 at first. The owner of the pool raises it *after* the chunk's word is ready.
-    refills: AtomicU32,
-    /// The value of `refills` for which a worker has seen every chunk taken: the board is spent while they agree.
-    spent: AtomicU32,
+    rounds: Rounds,
 }
 
 /// What does not change while the board is up.
@@ -89,9 +84,7 @@ impl Board {
         let header = BoardHeader {
             magic: MAGIC,
             plan,
-            cancelled: AtomicU32::new(0),
-            refills: AtomicU32::new(1),
-            spent: AtomicU32::new(0),
+            rounds: Rounds::new(),
         };
         // SAFETY: `at` has `size` bytes at the alignment of blocks, which this process alone knows of so far; output
         // heads and chunk words may be zero.
@@ -177,36 +170,8 @@ impl Board {
         Ok((table, arena.pointer(plan.inputs, plan.inputs_len as usize)?))
     }
 
-    pub(crate) fn cancel(&self) {
-        self.header.cancelled.store(1, Ordering::Release);
-    }
-
-    #[inline]
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.header.cancelled.load(Ordering::Acquire) != 0
-    }
-
-    /// The number that a worker gives to [`spend`](Self::spend) if it finds no chunk from here on.
-    pub(crate) fn refills(&self) -> u32 {
-        // PAIRS: board-refilled
-        self.header.refills.load(Ordering::Acquire)
-    }
-
-    /// Notes that no chunk was left when `refills` was read. A number that is too old does no harm: the next worker
-    /// that looks finds the board not spent, and looks through it once more.
-    pub(crate) fn spend(&self, refills: u32) {
-        self.header.spent.store(refills, Ordering::Release);
-    }
-
-    /// True if a look through the chunks would find none.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.is_cancelled() || self.header.spent.load(Ordering::Acquire) == self.refills()
-    }
-
-    /// Makes workers look through the chunks again, after one was put back.
-    pub(crate) fn refill(&self) {
-        // PAIRS: board-refilled
-        self.header.refills.fetch_add(1, Ordering::Release);
+    pub(crate) fn rounds(&self) -> &'static Rounds {
+        &self.header.rounds
     }
 
     /// Drops from a dead worker's chain what the worker had not handed over when it died: nothing of it was published.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use offspring_queue::{EncodeError, Message, Parcel, decode, decode_slice};
 use offspring_shm::family;
-use offspring_sync::primitive::{Ordering, futex_wait, spin_loop};
+use offspring_sync::primitive::spin_loop;
 
 use super::active::ActiveBoard;
 use super::board::{Board, Plan};
-use super::chunk::MAX_CHUNK;
 use super::crew::Crew;
 use super::views::Views;
 use crate::error::{Error, Result};
+use crate::protocol::MAX_CHUNK;
 use crate::task::{SpreadKind, TaskFn, TaskTable, admit};
 
 /// How many chunks a call is cut into, at least, when there are items enough: many, so that a worker that draws the
@@ -195,7 +195,7 @@ impl Drop for Announced<'_> {
 /// Waits until every chunk has ended, or the call is cancelled by its first failure.
 fn wait(crew: &Crew, active: &ActiveBoard) -> Result<()> {
     let words = active.board.words();
-    let event = &crew.shared.header().events[active.slot()];
+    let event = &crew.shared.header().slots[active.slot()].event;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let spin = if crew.shared.cells().len() < processors {
         SPIN
@@ -205,11 +205,10 @@ fn wait(crew: &Crew, active: &ActiveBoard) -> Result<()> {
     let mut since = None;
     let mut over = 0;
     loop {
-        // PAIRS: slot-event
-        let seen = event.load(Ordering::Acquire);
+        let heard = event.heard();
         let more = words[over..].iter().take_while(|word| word.state().is_over()).count();
         over += more;
-        if over == words.len() || active.board.is_cancelled() {
+        if over == words.len() || active.board.rounds().is_cancelled() {
             return Ok(());
         }
         crew.check_alive()?;
@@ -220,7 +219,7 @@ fn wait(crew: &Crew, active: &ActiveBoard) -> Result<()> {
             spin_loop();
             continue;
         }
-        futex_wait(event, seen, Some(Instant::now() + NAP));
+        event.wait(heard, Instant::now() + NAP);
     }
 }
 

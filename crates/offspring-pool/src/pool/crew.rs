@@ -216,18 +216,17 @@ impl Crew {
         active.announce_at(slot);
         state.boards[slot] = Some(Arc::clone(active));
         drop(state);
-        // SeqCst: see `PoolHeader::boards`.
-        self.shared.header().boards[slot].store(active.board.offset(), Ordering::SeqCst);
-        self.shared.ring();
+        let header = self.shared.header();
+        header.slots[slot].announce(active.board.offset());
+        header.bell.ring();
         Ok(())
     }
 
     /// Takes a board away from the workers. Those who stay in it, with a long task of a call that has failed, are
     /// waited for by the supervisor, not by the caller.
     pub(crate) fn withdraw(&self, active: &Arc<ActiveBoard>) {
-        active.board.cancel();
-        // SeqCst: see `PoolHeader::boards`.
-        self.shared.header().boards[active.slot()].store(0, Ordering::SeqCst);
+        active.board.rounds().cancel();
+        self.shared.header().slots[active.slot()].withdraw();
         let touched = self.is_touched_for_long(active);
         let mut state = self.state.lock();
         state.boards[active.slot()] = None;
@@ -278,7 +277,7 @@ impl Crew {
         {
             state.deadline = Some(Instant::now() + GRACE);
             self.shared.header().closing.store(1, Ordering::Release);
-            self.shared.ring();
+            self.shared.header().bell.ring();
             self.wake_supervisor();
         }
     }
@@ -297,13 +296,13 @@ impl Crew {
     pub(super) fn end_workers(&self, state: &mut MutexGuard<'_, State>) {
         state.deadline = Some(Instant::now() + GRACE);
         self.shared.header().closing.store(1, Ordering::Release);
-        self.shared.ring();
+        self.shared.header().bell.ring();
         for worker in state.workers.iter().flatten() {
             // A worker that cannot be signalled is gone.
             let _ = worker.child.signal(libc::SIGTERM);
         }
-        for slot in 0..SLOTS {
-            self.shared.raise(slot);
+        for slot in &self.shared.header().slots {
+            slot.event.ring();
         }
         self.wake_supervisor();
     }

@@ -8,8 +8,9 @@ use std::io;
 use std::ptr::NonNull;
 
 use offspring_shm::{Arena, Block};
-use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering, futex_wake};
+use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering};
 
+use crate::protocol::{Bell, Hazard, Slot};
 use crate::task::Progress;
 
 /// How many calls of one pool can be under way at the same time; more wait their turn.
@@ -25,23 +26,18 @@ pub(crate) struct PoolHeader {
     workers: u64,
     /// Set once, when no board will come any more: workers that find nothing to do leave. Owner: `Release`.
     pub(crate) closing: AtomicU32,
-    /// Futex on which idle workers sleep; the owner of the pool raises it when there is news.
-    pub(crate) bell: AtomicU32,
-    /// The boards that can be worked on, as arena offsets; 0 for none. Written by the owner of the pool alone.
-    ///
-    /// A worker that wants to touch a board writes its offset into `WorkerCell::hazard` and then looks here again;
-    /// the owner clears the slot and then looks at the hazards. Both use `SeqCst`, so at least one sees the other.
-    pub(crate) boards: [AtomicU64; SLOTS],
-    /// Futexes on which callers sleep, one per slot; raised when a worker leaves the slot's board, or dies in it.
-    pub(crate) events: [AtomicU32; SLOTS],
+    /// Rung when there is news for idle workers.
+    pub(crate) bell: Bell,
+    /// The boards that can be worked on.
+    pub(crate) slots: [Slot; SLOTS],
 }
 
 /// What one worker tells the owner of its pool. Written by that worker alone while it lives.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCell {
-    /// The board that this worker may be touching, as arena offset; 0 for none.
-    pub(crate) hazard: AtomicU64,
+    /// The board that this worker may be touching, as arena offset.
+    pub(crate) hazard: Hazard,
     pub(crate) progress: Progress,
     /// Items done since the worker started.
     pub(crate) tasks: AtomicU64,
@@ -123,26 +119,9 @@ impl SharedPool {
         self.cells
     }
 
-    /// Tells every worker that there is news.
-    pub(crate) fn ring(&self) {
-        // PAIRS: bell
-        self.header.bell.fetch_add(1, Ordering::Release);
-        futex_wake(&self.header.bell, u32::MAX);
-    }
-
-    /// Tells the caller of a slot that there is news.
-    pub(crate) fn raise(&self, slot: usize) {
-        // PAIRS: slot-event
-        self.header.events[slot].fetch_add(1, Ordering::Release);
-        futex_wake(&self.header.events[slot], u32::MAX);
-    }
-
     /// True if some worker may be touching the board at `offset`.
     pub(crate) fn is_touched(&self, offset: u64) -> bool {
-        // SeqCst: see `PoolHeader::boards`.
-        self.cells
-            .iter()
-            .any(|cell| cell.hazard.load(Ordering::SeqCst) == offset)
+        self.cells.iter().any(|cell| cell.hazard.names(offset))
     }
 }
 
@@ -152,7 +131,7 @@ impl WorkerCell {
         self.tasks.store(0, Ordering::Relaxed);
         self.stage.store(STARTING, Ordering::Release);
         // Last: a board is given back only when no hazard names it.
-        self.hazard.store(0, Ordering::SeqCst);
+        self.hazard.clear();
     }
 
     /// True if the worker has begun to take chunks.

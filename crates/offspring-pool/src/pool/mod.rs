@@ -1,7 +1,7 @@
 //! A pool of worker processes.
 //!
 //! A `map` call is laid out as a *board* in the arena: the arguments as one archived slice, one word per chunk
-//! ([`chunk`]), and a chain of result blocks per worker ([`outputs`]). Workers help themselves ([`worker`]); the caller
+//! ([`ChunkWord`](crate::protocol::ChunkWord)), and a chain of result blocks per worker ([`outputs`]). Workers help themselves ([`worker`]); the caller
 //! sleeps until the last chunk has ended and reads the results where they are ([`calls`], [`active`]). The supervisor
 //! ([`supervisor`]) is on no task's path: it sleeps until a worker ends, settles what that one had in hand, and starts
 //! another.
@@ -10,7 +10,6 @@ mod active;
 mod board;
 mod builder;
 mod calls;
-mod chunk;
 mod crew;
 mod handle;
 mod header;

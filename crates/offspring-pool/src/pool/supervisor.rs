@@ -78,7 +78,7 @@ impl Crew {
         let cell = &self.shared.cells()[index];
         let ready = cell.was_ready();
         let retired = cell.stage.load(Ordering::Acquire) == RETIRED;
-        let hazard = cell.hazard.load(Ordering::Acquire);
+        let hazard = cell.hazard.board();
         let mut boards = state.boards.iter().flatten().chain(&state.leftovers);
         let touched = boards.find(|active| active.board.offset() == hazard).cloned();
         if let Some(active) = &touched {
@@ -93,8 +93,8 @@ impl Crew {
         // Only now: the sweep frees what the worker owned, and `settle` had to tell apart what was handed over.
         release(owner);
         if let Some(active) = touched {
-            self.shared.ring();
-            self.shared.raise(active.slot());
+            self.shared.header().bell.ring();
+            self.shared.header().slots[active.slot()].event.ring();
         }
         if ready {
             state.start_failures = 0;

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use offspring_process::{Arguments, EntryPoint};
 use offspring_queue::{Sink, Supply};
 use offspring_shm::{Arena, Owner, family};
-use offspring_sync::primitive::{Ordering, futex_wait, spin_loop};
+use offspring_sync::primitive::{Ordering, spin_loop};
 use rkyv::rancor::Strategy;
 use rkyv::ser::Serializer;
 use rkyv::ser::allocator::Arena as Scratch;
 use rkyv::ser::sharing::Share;
 
 use super::board::Board;
-use super::chunk::{ChunkState, Ending};
 use super::header::{READY, RETIRED, SLOTS, SharedPool, WorkerCell};
 use super::outputs::Outputs;
+use crate::protocol::{ChunkState, Ending};
 use crate::start::{Start, owner_from};
 use crate::task::{self, ChunkRun};
 
@@ -90,8 +90,7 @@ impl Worker {
         let header = self.pool.header();
         let mut idle_since = None;
         loop {
-            // PAIRS: bell
-            let bell = header.bell.load(Ordering::Acquire);
+            let heard = header.bell.heard();
             let mut worked = false;
             for step in 0..SLOTS {
                 // Each worker starts at another slot, so that concurrent calls share the workers.
@@ -112,7 +111,7 @@ impl Worker {
                 spin_loop();
                 continue;
             }
-            futex_wait(&header.bell, bell, Some(Instant::now() + NAP));
+            header.bell.wait(heard, Instant::now() + NAP);
             if parent_id() != self.parent {
                 // The kernel would have ended us, had the task not closed the lifeline with all other descriptors.
                 return 0;
@@ -126,28 +125,25 @@ impl Worker {
 
     /// Works on the board of a slot until no chunk is left; true if there was anything to do.
     fn visit(&mut self, slot: usize) -> bool {
-        let announced = &self.pool.header().boards[slot];
-        let offset = announced.load(Ordering::Acquire);
-        if offset == 0 || self.is_worn_out() {
+        if self.is_worn_out() {
             return false;
         }
-        // SeqCst, both: see `PoolHeader::boards`.
-        self.cell.hazard.store(offset, Ordering::SeqCst);
-        let worked = announced.load(Ordering::SeqCst) == offset
-            && match Board::open(self.arena, offset, self.pool.cells().len()) {
-                Ok(board) if board.is_spent() => false,
-                Ok(board) => self.work(&board),
-                Err(_) => false,
-            };
-        self.cell.hazard.store(0, Ordering::SeqCst);
-        if worked || announced.load(Ordering::SeqCst) != offset {
-            self.pool.raise(slot);
-        }
+        let slot = &self.pool.header().slots[slot];
+        let Some(offset) = slot.enter(&self.cell.hazard) else {
+            return false;
+        };
+        let worked = match Board::open(self.arena, offset, self.pool.cells().len()) {
+            Ok(board) if board.rounds().is_spent() => false,
+            Ok(board) => self.work(&board),
+            Err(_) => false,
+        };
+        slot.leave(&self.cell.hazard, offset, worked);
         worked
     }
 
     fn work(&mut self, board: &Board) -> bool {
-        let refills = board.refills();
+        let rounds = board.rounds();
+        let round = rounds.current();
         let plan = *board.plan();
         let found = board
             .task(self.arena)
@@ -172,7 +168,7 @@ impl Worker {
             let ChunkState::Ready { skip } = word.state() else {
                 continue;
             };
-            if board.is_cancelled() {
+            if rounds.is_cancelled() {
                 break;
             }
             let (first, len) = board.chunk(index);
@@ -180,7 +176,7 @@ impl Worker {
             progress.failures.store(0, Ordering::Relaxed);
             progress.next.store(skip, Ordering::Relaxed);
             progress.chunk.store(index as u64, Ordering::Relaxed);
-            if !word.claim(self.me, skip) {
+            if !word.claim(self.me.raw(), skip) {
                 continue;
             }
             worked = true;
@@ -206,13 +202,13 @@ impl Worker {
             let done = self.cell.tasks.load(Ordering::Relaxed) + (len as u64).saturating_sub(skip);
             self.cell.tasks.store(done, Ordering::Relaxed);
             if plan.stop != 0 && matches!(end, ChunkState::Ended { .. }) {
-                board.cancel();
+                rounds.cancel();
             }
             if self.most_tasks != 0 && done >= self.most_tasks {
                 return true;
             }
         }
-        board.spend(refills);
+        rounds.spend(round);
         worked
     }
 }

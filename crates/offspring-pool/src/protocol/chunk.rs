@@ -1,4 +1,3 @@
-use offspring_shm::Owner;
 use offspring_sync::primitive::{AtomicU64, Ordering};
 
 /// Who has a chunk of a board, and how it ended: one word in shared memory.
@@ -15,20 +14,24 @@ use offspring_sync::primitive::{AtomicU64, Ordering};
 /// of the pool acts only after the pidfd says that the whole process is gone.
 #[repr(transparent)]
 #[derive(Debug)]
-pub(crate) struct ChunkWord(AtomicU64);
+pub struct ChunkWord(AtomicU64);
 
 /// A chunk's state, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChunkState {
+pub enum ChunkState {
+    /// It can be claimed; `skip` of its items are settled.
     Ready { skip: u64 },
+    /// The worker with this tag has it.
     Claimed { worker: u32, skip: u64 },
+    /// Its results are at this offset.
     Done { roots: u64 },
+    /// It ended otherwise.
     Ended { how: Ending },
 }
 
 /// How a chunk ended that is not simply done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The worker found no room in the arena for the results.
     NoMemory,
     /// A worker died in it; what is known of its items is with the owner of the pool.
@@ -45,7 +48,7 @@ const ENDED: u64 = 3;
 
 const OWNER_BITS: u32 = 30;
 /// The most items a chunk can have: what is left of a claimed word beside state and owner.
-pub(crate) const MAX_CHUNK: u64 = 1 << (64 - STATE_BITS - OWNER_BITS);
+pub const MAX_CHUNK: u64 = 1 << (64 - STATE_BITS - OWNER_BITS);
 
 /// Codes of an ending; no failure lies at so small an offset.
 const NO_MEMORY: u64 = 1;
@@ -89,27 +92,29 @@ impl ChunkState {
     }
 
     /// True if the chunk will not change any more.
-    pub(crate) fn is_over(self) -> bool {
+    pub fn is_over(self) -> bool {
         matches!(self, Self::Done { .. } | Self::Ended { .. })
     }
 }
 
 impl ChunkWord {
+    /// A chunk that is ready, with none of its items settled.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// The state at this moment.
     #[inline]
-    pub(crate) fn state(&self) -> ChunkState {
+    pub fn state(&self) -> ChunkState {
         // PAIRS: chunk-published, chunk-refilled
         ChunkState::of(self.0.load(Ordering::Acquire))
     }
 
     /// Takes a chunk that was seen ready with `skip` items settled; false if somebody else was faster.
     #[inline]
-    pub(crate) fn claim(&self, worker: Owner, skip: u64) -> bool {
+    pub fn claim(&self, worker: u32, skip: u64) -> bool {
         let ready = ChunkState::Ready { skip }.word();
-        let claimed = ChunkState::Claimed {
-            worker: worker.raw(),
-            skip,
-        }
-        .word();
+        let claimed = ChunkState::Claimed { worker, skip }.word();
         // AcqRel: the claimer sees what the one who refilled the chunk wrote, and the progress notes that it wrote
         // itself before claiming cannot sink below the claim.
         self.0
@@ -119,18 +124,24 @@ impl ChunkWord {
 
     /// Ends a chunk that this process has claimed.
     #[inline]
-    pub(crate) fn publish(&self, end: ChunkState) {
+    pub fn publish(&self, end: ChunkState) {
         // PAIRS: chunk-published
         self.0.store(end.word(), Ordering::Release);
     }
 
     /// Takes a chunk from a worker that is dead; false if the worker had let go of it before.
-    pub(crate) fn recover(&self, dead: u32, skip: u64, next: ChunkState) -> bool {
+    pub fn recover(&self, dead: u32, skip: u64, next: ChunkState) -> bool {
         let claimed = ChunkState::Claimed { worker: dead, skip }.word();
         // PAIRS: chunk-refilled
         self.0
             .compare_exchange(claimed, next.word(), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
+    }
+}
+
+impl Default for ChunkWord {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
