@@ -17,6 +17,7 @@ use rkyv::Archived;
 use super::board::Board;
 use super::chunk::{ChunkState, Ending};
 use crate::error::{Error, Kind};
+use crate::ours::Ours;
 use crate::task::{Failure, Progress, Report};
 
 /// The caller's side of a board: its memory, and what is known of chunks whose workers died.
@@ -26,7 +27,7 @@ pub(crate) struct ActiveBoard {
     arena: &'static Arena,
     block: Block,
     /// Held, since the board refers to it.
-    _inputs: Parcel<()>,
+    inputs: Ours<Parcel<()>>,
     settled: Mutex<Settled>,
 }
 
@@ -56,7 +57,7 @@ impl ActiveBoard {
             slot: OnceLock::new(),
             arena,
             block,
-            _inputs: inputs,
+            inputs: Ours::new(inputs),
             settled: Mutex::default(),
         }
     }
@@ -261,6 +262,9 @@ impl ActiveBoard {
 
 impl Drop for ActiveBoard {
     fn drop(&mut self) {
+        if !Ours::is_mine(&self.inputs) {
+            return;
+        }
         // SAFETY: the crew keeps a board as long as a worker may be in it, and views keep it as long as they are read.
         unsafe {
             self.board.free_outputs(self.arena);
