@@ -21,6 +21,7 @@ compile_error!("offspring runs on Linux only: it is built on futexes, memfds and
 
 mod error;
 mod kin;
+mod ours;
 mod pool;
 mod process;
 #[doc(hidden)]

@@ -150,9 +150,10 @@ fn a_status_that_foreign_code_took_is_an_error_and_no_hang() {
 }
 
 static IGNORES_CHILDREN: EntryPoint = EntryPoint::new("ignores-children", |_: Arguments| {
-    let child = Launcher::new().start(&CODE, &[1], &[]).unwrap();
+    let child = sleeper(StartMethod::Zygote);
     // SAFETY: ignoring a signal installs no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    child.kill().unwrap();
     let error = child.wait().unwrap_err();
     assert!(error.to_string().contains("SIGCHLD"), "{error}");
     drop(sleeper(StartMethod::Zygote));

@@ -43,26 +43,11 @@ fn start_under_fire() -> i32 {
     let _watchdog = watchdog(Duration::from_secs(100));
     let leaks = LeakCheck::new();
     let finished = AtomicBool::new(false);
-    let kills = AtomicU32::new(0);
     let (mut output, of_children) = std::io::pipe().unwrap();
-    let seen = thread::scope(|scope| {
-        scope.spawn(|| {
-            // A new zygote needs more than a millisecond to come up: pauses on both sides of that.
-            let mut pause = 12_345_u64;
-            while !finished.load(Ordering::Relaxed) {
-                pause = pause
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                thread::sleep(Duration::from_micros((pause >> 33) % 6000));
-                // The number is that of a child of this process that was perhaps reaped a moment ago; the kernel does not
-                // give it to another one so soon.
-                if let Some(pid) = last_zygote() {
-                    // SAFETY: no pointers.
-                    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
-                    kills.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
+    let (seen, kills) = thread::scope(|scope| {
+        // Ends the other thread when an assertion fails here, too.
+        let finish = Finish(&finished);
+        let killer = scope.spawn(|| kill_until(&finished));
         let reader = scope.spawn(move || {
             let mut seen = vec![0_u32; ROUNDS as usize];
             let mut number = [0; 4];
@@ -77,30 +62,64 @@ fn start_under_fire() -> i32 {
                 .unwrap();
             assert_eq!(child.wait().unwrap(), ExitStatus::Code(7), "process {round}");
         }
-        finished.store(true, Ordering::Relaxed);
-        drop(of_children);
-        reader.join().unwrap()
+        drop((finish, of_children));
+        (reader.join().unwrap(), killer.join().unwrap())
     });
     assert!(seen.iter().all(|&count| count == 1), "{seen:?}");
-    let kills = kills.into_inner();
     assert!(kills > 20, "only {kills} kills");
     zygote::shutdown().unwrap();
     leaks.finish();
     0
 }
 
-/// The zygote's pid without waiting for a start that is going on: a child of this process named so.
-fn last_zygote() -> Option<u32> {
-    let children = std::fs::read_to_string("/proc/thread-self/children").ok()?;
-    let all = std::fs::read_dir("/proc/self/task")
+struct Finish<'a>(&'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Kills zygotes, those that work and those that are on their way to be one, and returns how many.
+fn kill_until(finished: &AtomicBool) -> u32 {
+    let (mut kills, mut killed, mut random) = (0, 0, 12_345_u64);
+    while !finished.load(Ordering::Relaxed) {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let pause = Duration::from_micros((random >> 33) % 3000);
+        // A name that only a fresh copy has. A clone of the zygote has the zygote's for a moment, so that one goes by its
+        // number; nobody else kills it, so it has that number until then.
+        let victim = if random >> 62 == 0 {
+            thread::sleep(pause / 2);
+            child_named("exe")
+        } else {
+            let pid = zygote::pid().filter(|&pid| pid != killed);
+            thread::sleep(pause);
+            pid
+        };
+        if let Some(pid) = victim {
+            // SAFETY: no pointers.
+            unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+            (kills, killed) = (kills + 1, pid);
+        }
+    }
+    kills
+}
+
+fn child_named(name: &str) -> Option<u32> {
+    let lists: Vec<String> = std::fs::read_dir("/proc/self/task")
         .ok()?
         .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let all: Vec<String> = all.chain([children]).collect();
-    all.iter()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .collect();
+    lists
+        .iter()
         .flat_map(|list| list.split_whitespace())
         .filter_map(|pid| pid.parse().ok())
-        .find(|pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "zygote\n"))
+        .find(|pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        })
 }
 
 static UNDER_FIRE: EntryPoint = EntryPoint::new("under-fire", |_: Arguments| start_under_fire());

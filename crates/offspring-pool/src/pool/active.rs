@@ -16,7 +16,11 @@ use rkyv::Archived;
 
 use super::board::Board;
 use crate::error::{Error, Kind};
+<<<<<<< HEAD
 use crate::protocol::{ChunkState, Ending};
+=======
+use crate::ours::Ours;
+>>>>>>> main
 use crate::task::{Failure, Progress, Report};
 
 /// The caller's side of a board: its memory, and what is known of chunks whose workers died.
@@ -26,7 +30,7 @@ pub(crate) struct ActiveBoard {
     arena: &'static Arena,
     block: Block,
     /// Held, since the board refers to it.
-    _inputs: Parcel<()>,
+    inputs: Ours<Parcel<()>>,
     settled: Mutex<Settled>,
 }
 
@@ -56,7 +60,7 @@ impl ActiveBoard {
             slot: OnceLock::new(),
             arena,
             block,
-            _inputs: inputs,
+            inputs: Ours::new(inputs),
             settled: Mutex::default(),
         }
     }
@@ -261,6 +265,9 @@ impl ActiveBoard {
 
 impl Drop for ActiveBoard {
     fn drop(&mut self) {
+        if !Ours::is_mine(&self.inputs) {
+            return;
+        }
         // SAFETY: the crew keeps a board as long as a worker may be in it, and views keep it as long as they are read.
         unsafe {
             self.board.free_outputs(self.arena);

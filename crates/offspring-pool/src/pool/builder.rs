@@ -7,6 +7,7 @@ use offspring_shm::family;
 use super::Pool;
 use super::crew::{Crew, Recipe};
 use crate::error::{Error, Result};
+use crate::ours::Ours;
 use crate::task::{TaskFn, TaskTable, admit};
 
 /// The most workers a pool can have: as many processes as one family can.
@@ -18,7 +19,7 @@ pub struct PoolBuilder {
     launcher: Launcher,
     most_tasks: Option<u64>,
     retries: u32,
-    initializer: Result<Option<(u64, Parcel<()>)>>,
+    initializer: Result<Option<(u64, Ours<Parcel<()>>)>>,
 }
 
 impl PoolBuilder {
@@ -137,7 +138,7 @@ impl PoolBuilder {
 }
 
 /// Makes an initializer ready to be found by the workers.
-fn prepare<F, A, K>(argument: &A) -> Result<(u64, Parcel<()>)>
+fn prepare<F, A, K>(argument: &A) -> Result<(u64, Ours<Parcel<()>>)>
 where
     F: TaskFn<A, (), K>,
     A: Message,
@@ -147,7 +148,7 @@ where
     let task = TaskTable::of::<F, A, (), K>().identity().map_err(failed)?;
     let arena = family::arena().map_err(failed)?;
     let me = family::me().map_err(failed)?;
-    Ok((task, Parcel::encode(arena, me, argument)?.erase()))
+    Ok((task, Ours::new(Parcel::encode(arena, me, argument)?.erase())))
 }
 
 impl fmt::Debug for PoolBuilder {

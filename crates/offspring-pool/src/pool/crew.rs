@@ -19,6 +19,7 @@ use super::header::{SLOTS, SharedPool};
 use super::worker::WORKER;
 use crate::error::{Error, Kind, Result};
 use crate::kin::release;
+use crate::ours::Ours;
 use crate::start::Start;
 
 /// How long idle workers have to leave when the pool closes, and busy ones to heed a SIGTERM.
@@ -35,7 +36,7 @@ pub(crate) struct Recipe {
     /// How often an item is tried again after its worker died.
     pub(crate) retries: u32,
     /// A function and its argument.
-    pub(crate) initializer: Option<(u64, Parcel<()>)>,
+    pub(crate) initializer: Option<(u64, Ours<Parcel<()>>)>,
 }
 
 /// The owner's side of a pool: its workers, and the calls under way.

@@ -16,6 +16,7 @@ use super::handle::{ProcessHandle, Running};
 use super::typed::Process;
 use crate::error::{Error, Result};
 use crate::kin::release;
+use crate::ours::Ours;
 use crate::start::{Start, names, owner_from};
 use crate::task::{self, Report, TaskFn, TaskTable, admit};
 
@@ -185,8 +186,8 @@ impl ProcessBuilder {
             name,
             daemon,
             grace,
-            delivery,
-            _argument: Some(argument),
+            delivery: Ours::new(delivery),
+            _argument: Some(Ours::new(argument)),
         };
         Ok(Process::new(ProcessHandle::new(running)))
     }
@@ -232,7 +233,7 @@ impl ProcessBuilder {
             name,
             daemon,
             grace,
-            delivery,
+            delivery: Ours::new(delivery),
             _argument: None,
         };
         Ok(Process::new(ProcessHandle::new(running)))

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::delivery::{Delivered, Delivery};
 use crate::error::{Error, Result};
 use crate::kin::release;
+use crate::ours::Ours;
 
 /// How long a process that is dropped has to heed a SIGTERM before it is killed.
 const TERMINATION: Duration = Duration::from_secs(2);
@@ -26,14 +27,14 @@ pub(super) struct Running {
     pub(super) name: String,
     pub(super) daemon: bool,
     pub(super) grace: Duration,
-    pub(super) delivery: Delivery,
+    pub(super) delivery: Ours<Delivery>,
     /// Held while the child may read it.
-    pub(super) _argument: Option<Parcel<()>>,
+    pub(super) _argument: Option<Ours<Parcel<()>>>,
 }
 
 struct Inner {
     running: Running,
-    delivered: OnceLock<Delivered>,
+    delivered: OnceLock<Ours<Delivered>>,
     /// The process that made this one: a forked copy of it must not touch the child.
     parent: u32,
 }
@@ -222,7 +223,7 @@ impl Inner {
         self.delivered.get_or_init(|| {
             let delivered = family::me().map_or(Delivered::Nothing, |me| self.running.delivery.take(me));
             release(self.running.owner);
-            delivered
+            Ours::new(delivered)
         })
     }
 }

@@ -168,3 +168,23 @@ pub(crate) fn usage() -> (Duration, i64) {
     let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
     (time(usage.ru_utime) + time(usage.ru_stime), usage.ru_nvcsw)
 }
+
+static SIGNALS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+/// Counts a signal from now on.
+pub(crate) fn handle_and_ignore(signal: i32) {
+    extern "C" fn count(_signal: i32) {
+        SIGNALS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    // SAFETY: the handler only adds to an atomic; zeros are an empty mask and no flags, so that system calls are interrupted.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count as extern "C" fn(i32) as usize;
+        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// How many signals were counted in this process.
+pub(crate) fn signals_seen() -> u32 {
+    SIGNALS.load(std::sync::atomic::Ordering::Relaxed)
+}
