@@ -16,11 +16,8 @@ use rkyv::Archived;
 
 use super::board::Board;
 use crate::error::{Error, Kind};
-<<<<<<< HEAD
-use crate::protocol::{ChunkState, Ending};
-=======
 use crate::ours::Ours;
->>>>>>> main
+use crate::protocol::{ChunkState, Ending};
 use crate::task::{Failure, Progress, Report};
 
 /// The caller's side of a board: its memory, and what is known of chunks whose workers died.
