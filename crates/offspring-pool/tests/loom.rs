@@ -35,7 +35,7 @@ struct Pool<const CHUNKS: usize> {
 
 impl<const CHUNKS: usize> Pool<CHUNKS> {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
+        let pool = Arc::new(Self {
             bell: Bell::new(),
             closing: AtomicU32::new(0),
             slot: Slot::new(),
@@ -44,7 +44,17 @@ impl<const CHUNKS: usize> Pool<CHUNKS> {
             words: std::array::from_fn(|_| ChunkWord::new()),
             memory: UnsafeCell::new(()),
             runs: std::array::from_fn(|_| AtomicUsize::new(0)),
-        })
+        });
+        // A word of the model comes into being when it is first read: let that be here, before anybody else is there.
+        pool.bell.heard();
+        pool.closing.load(Ordering::Relaxed);
+        pool.slot.event.heard();
+        pool.slot.withdraw();
+        pool.memory.with(|_| ());
+        pool.hazards.iter().for_each(|hazard| assert_eq!(hazard.board(), 0));
+        pool.rounds.is_spent();
+        pool.words.iter().for_each(|word| assert!(!word.state().is_over()));
+        pool
     }
 
     fn work_until_closed(&self, me: usize) {
@@ -185,15 +195,10 @@ fn one_worker_dies_at(step: usize) -> bool {
                 defuse();
                 if stopped {
                     died.fetch_add(1, Relaxed);
+                    // From here on this thread is the owner of the pool, who knows that the worker is gone.
+                    pool.bury(0);
+                    expire_naps();
                 }
-            })
-        };
-        let owner = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || {
-                doomed.join().unwrap();
-                pool.bury(0);
-                expire_naps();
             })
         };
         let other = {
@@ -203,7 +208,7 @@ fn one_worker_dies_at(step: usize) -> bool {
         pool.call();
         pool.close();
         other.join().unwrap();
-        owner.join().unwrap();
+        doomed.join().unwrap();
         assert!(matches!(pool.words[0].state(), ChunkState::Done { .. }));
         // Between its claim and its word the chunk may have been begun by the one that died; ended it was once.
         assert!(pool.runs[0].load(Relaxed) <= 1);
