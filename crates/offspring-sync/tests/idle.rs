@@ -43,7 +43,7 @@ fn idle_waiters_cost_nothing() {
         ("semaphore", &|| assert!(semaphore.acquire_timeout(time).is_err())),
         ("counting semaphore", &|| assert!(count.acquire_timeout(time).is_err())),
         ("condvar", &|| {
-            assert!(!condvar.wait_timeout(own.lock().unwrap(), time).unwrap().1)
+            assert!(!condvar.wait_timeout(own.lock().unwrap(), time).unwrap().1);
         }),
         ("event", &|| assert!(!event.wait_timeout(time).unwrap())),
         ("barrier", &|| assert!(barrier.wait_timeout(time).is_err())),
