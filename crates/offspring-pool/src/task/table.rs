@@ -276,6 +276,12 @@ where
         let failure = failure.map_err(|error| encode_error(encoder, error))?;
         newest = Some(failure);
         next = running.get() + 1;
+        // The record may have moved the region, and what comes next is written where it is now.
+        let moved = encoder.writer.offset(roots);
+        if moved != home {
+            home = moved;
+            run.progress.roots.store(home, Ordering::Release);
+        }
         run.progress.failures.store(failure.0, Ordering::Release);
         // PAIRS: progress
         run.progress.next.store(next as u64, Ordering::Release);
