@@ -186,6 +186,11 @@ impl Board {
         self.header.cancelled.load(Ordering::Acquire) != 0
     }
 
+    /// The word behind [`is_cancelled`](Self::is_cancelled), for one who looks often.
+    pub(crate) fn cancelled(&self) -> &'static AtomicU32 {
+        &self.header.cancelled
+    }
+
     /// The number that a worker gives to [`spend`](Self::spend) if it finds no chunk from here on.
     pub(crate) fn refills(&self) -> u32 {
         // PAIRS: board-refilled

@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use offspring_process::{catch_panic, image};
 use offspring_queue::{EncodeError, Encoder, Message, is_copied};
-use offspring_sync::primitive::{AtomicU64, Ordering};
+use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering};
 use rkyv::ser::WriterExt;
 use rkyv::{Place, rancor};
 
@@ -74,6 +74,8 @@ pub(crate) struct ChunkRun<'a, 'e> {
     pub(crate) len: usize,
     /// True if the chunk ends with its first failure.
     pub(crate) stop: bool,
+    /// Not 0 as soon as nobody waits for the chunk any more: no further task is begun then.
+    pub(crate) cancelled: &'a AtomicU32,
     pub(crate) progress: &'a Progress,
     pub(crate) encoder: &'a mut Encoder<'e>,
 }
@@ -85,6 +87,8 @@ pub(crate) struct ChunkEnd {
     pub(crate) roots: u64,
     /// Arena offset of the newest [`Failure`]; 0 for none.
     pub(crate) failures: u64,
+    /// True if tasks were left out because the call was cancelled.
+    pub(crate) abandoned: bool,
 }
 
 struct Task<F, A, R, K>(PhantomData<(F, A, R, K)>);
@@ -233,6 +237,7 @@ where
     let mut home = encoder.writer.offset(roots);
     run.progress.roots.store(home, Ordering::Release);
 
+    let abandoned = Cell::new(false);
     let mut newest: Option<(u64, NonNull<Failure>)> = None;
     let mut next = run.skip;
     while next < run.len {
@@ -240,6 +245,11 @@ where
         let copied = encoder.writer.address(roots).cast::<R::Archived>();
         let outcome = catch_panic(|| -> Result<(), Report> {
             for item in next..run.len {
+                // A hint: whoever cancels waits for nothing that happens here.
+                if run.cancelled.load(Ordering::Relaxed) != 0 {
+                    abandoned.set(true);
+                    break;
+                }
                 running.set(item);
                 // SAFETY: `first + item` is below `first + len`, for which the caller vouches.
                 let argument = unsafe { inputs.add(run.first + item).as_ref() };
@@ -298,6 +308,7 @@ where
     Ok(ChunkEnd {
         roots,
         failures: newest.map_or(0, |(offset, _)| offset),
+        abandoned: abandoned.get(),
     })
 }
 
