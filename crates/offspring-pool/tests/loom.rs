@@ -82,7 +82,9 @@ impl<const CHUNKS: usize> Pool<CHUNKS> {
         let round = self.rounds.current();
         let mut worked = false;
         for (chunk, word) in self.words.iter().enumerate() {
-            let ChunkState::Ready { skip } = word.state() else { continue };
+            let ChunkState::Ready { skip } = word.state() else {
+                continue;
+            };
             if !word.claim(tag(me), skip) {
                 continue;
             }
@@ -222,7 +224,10 @@ fn a_worker_that_dies_at_any_step_holds_nobody_up() {
     while one_worker_dies_at(step) {
         step += 1;
     }
-    assert!(step > 12, "the model's worker has become shorter than the protocol: {step} steps");
+    assert!(
+        step > 12,
+        "the model's worker has become shorter than the protocol: {step} steps"
+    );
 }
 
 /// A broken door, named by the variable `MUTANT`; for [`mutants_are_caught`].
@@ -230,7 +235,10 @@ fn a_worker_that_dies_at_any_step_holds_nobody_up() {
 #[ignore = "run by `mutants_are_caught`, each in a process of its own"]
 fn two_workers_finish_a_call_with_a_mutant() {
     let name = std::env::var("MUTANT").expect("the variable MUTANT names the mutant");
-    let (_, mutant) = MUTANTS.iter().find(|(known, _)| *known == name).expect("MUTANT is one of the list");
+    let (_, mutant) = MUTANTS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("MUTANT is one of the list");
     sabotage(*mutant);
     two_workers_finish_a_call();
 }
@@ -249,7 +257,11 @@ fn mutants_are_caught() {
     let succeeds = |name: &str| {
         let program = std::env::current_exe().unwrap();
         let test = ["--ignored", "--exact", "two_workers_finish_a_call_with_a_mutant"];
-        let run = std::process::Command::new(program).args(test).env("MUTANT", name).output().unwrap();
+        let run = std::process::Command::new(program)
+            .args(test)
+            .env("MUTANT", name)
+            .output()
+            .unwrap();
         run.status.success()
     };
     for (name, _) in MUTANTS {

@@ -7,10 +7,9 @@ use crate::head::{Head, Kind};
 use crate::holder::{Holder, Watch, Watched};
 use crate::lock_error::{LockError, Ruin};
 use crate::member::Membership;
-use crate::member::current::Me;
+use crate::member::current::{Claim, Me};
 use crate::primitive::{AtomicU32, Ordering};
 use crate::raw::{Acquired, NotOwner, RawLock, Refused};
-use crate::tag::Tag;
 
 /// The words before a lock's data, the same in every lock.
 #[repr(C)]
@@ -111,26 +110,26 @@ impl CoreLock {
 
     /// Gives the lock back, with the mark for the next owner if `ruined` says so.
     #[inline]
-    pub(crate) fn give_back(&self, kind: Kind, tag: Tag, ruined: Option<Ruin>) -> Result<(), NotOwner> {
-        if ruined.is_none() && self.head.is_me(kind, tag) && self.raw.give_back_free(tag) {
+    pub(crate) fn give_back(&self, claim: Claim, ruined: Option<Ruin>) -> Result<(), NotOwner> {
+        if ruined.is_none() && claim.is_mine() && self.raw.give_back_free(claim.tag) {
             return Ok(());
         }
-        self.give_back_slow(tag, ruined, false)
+        self.give_back_slow(claim, ruined, false)
     }
 
     /// As [`give_back`](Self::give_back), for a lock whose sleepers can all go on.
     #[inline]
-    pub(crate) fn give_back_to_all(&self, kind: Kind, tag: Tag, ruined: Option<Ruin>) -> Result<(), NotOwner> {
-        if ruined.is_none() && self.head.is_me(kind, tag) && self.raw.give_back_free(tag) {
+    pub(crate) fn give_back_to_all(&self, claim: Claim, ruined: Option<Ruin>) -> Result<(), NotOwner> {
+        if ruined.is_none() && claim.is_mine() && self.raw.give_back_free(claim.tag) {
             return Ok(());
         }
-        self.give_back_slow(tag, ruined, true)
+        self.give_back_slow(claim, ruined, true)
     }
 
     #[cold]
-    fn give_back_slow(&self, tag: Tag, ruined: Option<Ruin>, wake_all: bool) -> Result<(), NotOwner> {
+    fn give_back_slow(&self, claim: Claim, ruined: Option<Ruin>, wake_all: bool) -> Result<(), NotOwner> {
         // A guard that came along in a fork, or into the destructors of an ending thread, owns nothing.
-        if !self.head.is_me_slow(tag) || self.raw.state().owner() != Some(tag) {
+        if !self.is_held_by(claim) {
             return Err(NotOwner);
         }
         if let Some(ruin) = ruined {
@@ -139,13 +138,13 @@ impl CoreLock {
         // Somebody may have waited: the next owner's time starts anew.
         self.watch.clear();
         self.raw
-            .unlock(tag, ruined.is_some(), if wake_all { u32::MAX } else { 1 })
+            .unlock(claim.tag, ruined.is_some(), if wake_all { u32::MAX } else { 1 })
     }
 
-    /// Whether the caller is `tag`, and `tag` holds the lock.
+    /// Whether the claim is the caller's, and still good for the lock.
     #[inline]
-    pub(crate) fn is_held_by(&self, kind: Kind, tag: Tag) -> bool {
-        (self.head.is_me(kind, tag) || self.head.is_me_slow(tag)) && self.raw.state().owner() == Some(tag)
+    pub(crate) fn is_held_by(&self, claim: Claim) -> bool {
+        claim.is_mine() && self.raw.state().owner() == Some(claim.tag)
     }
 
     /// Who holds the lock at this moment.

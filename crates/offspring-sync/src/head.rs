@@ -139,18 +139,6 @@ impl Head {
         Ok(())
     }
 
-    /// Whether `tag` is the caller's in the table that this object belongs to and the caller used last.
-    #[inline]
-    pub(crate) fn is_me(&self, kind: Kind, tag: crate::tag::Tag) -> bool {
-        current::is_me(self.0.load(Ordering::Relaxed) ^ kind.bits(), tag)
-    }
-
-    /// As [`is_me`](Self::is_me), for a caller that has used another table since.
-    #[cold]
-    pub(crate) fn is_me_slow(&self, tag: crate::tag::Tag) -> bool {
-        self.any_me().is_some_and(|me| me.tag == tag)
-    }
-
     /// The caller as a member of the table that this object belongs to, if it belongs to one that can be had.
     pub(crate) fn any_me<'a>(&self) -> Option<Me<'a>> {
         let id = self.0.load(Ordering::Relaxed) & ID_MASK;

@@ -17,8 +17,8 @@ use crate::head::{Head, Kind};
 use crate::holder::Holder;
 use crate::lock_error::{LockError, Ruin};
 use crate::member::Membership;
+use crate::member::current::Claim;
 use crate::raw::{Acquired, NotOwner};
-use crate::tag::Tag;
 
 /// A value that one thread at a time may touch, of whatever process, and that outlives a `kill -9` of its owner.
 ///
@@ -94,7 +94,7 @@ impl<T> Mutex<T> {
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.core.take_free(Kind::Mutex) {
-            Some(me) => Ok(MutexGuard::new(self, me.tag, Acquired::Clean)),
+            Some(me) => Ok(MutexGuard::new(self, me.claim(), Acquired::Clean)),
             None => self.lock_slow(Wait::ForEver),
         }
     }
@@ -107,7 +107,7 @@ impl<T> Mutex<T> {
     #[inline]
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.core.take_free(Kind::Mutex) {
-            Some(me) => Ok(MutexGuard::new(self, me.tag, Acquired::Clean)),
+            Some(me) => Ok(MutexGuard::new(self, me.claim(), Acquired::Clean)),
             None => self.lock_slow(Wait::Never),
         }
     }
@@ -119,7 +119,7 @@ impl<T> Mutex<T> {
     /// [`TimedOut`](LockError::TimedOut) names who holds it; else as [`lock`](Self::lock).
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.core.take_free(Kind::Mutex) {
-            Some(me) => Ok(MutexGuard::new(self, me.tag, Acquired::Clean)),
+            Some(me) => Ok(MutexGuard::new(self, me.claim(), Acquired::Clean)),
             None => self.lock_slow(Wait::timeout(timeout)),
         }
     }
@@ -131,7 +131,7 @@ impl<T> Mutex<T> {
     /// As [`lock_timeout`](Self::lock_timeout).
     pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         match self.core.take_free(Kind::Mutex) {
-            Some(me) => Ok(MutexGuard::new(self, me.tag, Acquired::Clean)),
+            Some(me) => Ok(MutexGuard::new(self, me.claim(), Acquired::Clean)),
             None => self.lock_slow(Wait::Until(deadline)),
         }
     }
@@ -158,7 +158,7 @@ impl<T> Mutex<T> {
             Ok((me, acquired)) => self
                 .core
                 .ruin()
-                .verdict(acquired, MutexGuard::new(self, me.tag, acquired)),
+                .verdict(acquired, MutexGuard::new(self, me.claim(), acquired)),
             Err(error) => Err(error.map(|()| unreachable!("the lock was not taken"))),
         }
     }
@@ -217,7 +217,7 @@ impl<T> fmt::Debug for Mutex<T> {
 #[must_use = "the lock is given back at once when its guard is dropped"]
 pub struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
-    tag: Tag,
+    claim: Claim,
     /// The mark is on the data and nobody has repaired it.
     ruined: bool,
     /// Whether the thread was panicking when it took the lock: then its panic says nothing about the data.
@@ -230,11 +230,11 @@ unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T> MutexGuard<'a, T> {
     #[inline]
-    fn new(mutex: &'a Mutex<T>, tag: Tag, acquired: Acquired) -> Self {
+    fn new(mutex: &'a Mutex<T>, claim: Claim, acquired: Acquired) -> Self {
         let panicking = std::thread::panicking();
         MutexGuard {
             mutex,
-            tag,
+            claim,
             ruined: acquired != Acquired::Clean,
             panicking,
             not_send: PhantomData,
@@ -267,7 +267,7 @@ impl<'a, T> MutexGuard<'a, T> {
         } else {
             None
         };
-        self.mutex.core.give_back(Kind::Mutex, self.tag, ruined)
+        self.mutex.core.give_back(self.claim, ruined)
     }
 }
 

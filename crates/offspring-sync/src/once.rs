@@ -14,6 +14,7 @@ use crate::core_lock::{CoreLock, Wait};
 use crate::head::{Head, Kind};
 use crate::lock_error::LockError;
 use crate::member::Membership;
+use crate::member::current::Claim;
 use crate::primitive::{AtomicU32, Ordering};
 
 const DONE: u32 = 1;
@@ -91,7 +92,7 @@ impl Once {
         let (me, _) = self.core.take_slow(Kind::Once, Wait::ForEver)?;
         let lock = Held {
             core: &self.core,
-            me: me.tag,
+            claim: me.claim(),
         };
         if self.done.load(Ordering::Relaxed) != DONE {
             if let Err(error) = init() {
@@ -117,13 +118,13 @@ impl Once {
 /// Gives the lock back also when the initialisation panics.
 struct Held<'a> {
     core: &'a CoreLock,
-    me: crate::tag::Tag,
+    claim: Claim,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         // Fails only in a forked child, in which the lock is not this thread's.
-        let _ = self.core.give_back(Kind::Once, self.me, None);
+        let _ = self.core.give_back(self.claim, None);
     }
 }
 

@@ -5,11 +5,10 @@ use std::io;
 use crate::acquire_error::AcquireError;
 use crate::core_lock::Wait;
 use crate::head::{Head, Kind};
-use crate::member::current::Me;
+use crate::member::current::{Claim, Me};
 use crate::member::table::Table;
 use crate::primitive::{AtomicU32, Ordering};
 use crate::raw::{EventCount, NotOwner, RawPermits};
-use crate::tag::Tag;
 use crate::unusable::Unusable;
 
 /// Up to `CAPACITY` permits, each of which names its holder.
@@ -47,7 +46,7 @@ impl<const CAPACITY: usize> PermitCells<CAPACITY> {
         }
     }
 
-    pub(crate) fn acquire(&self, kind: Kind, wait: Wait) -> Result<(Tag, usize), AcquireError> {
+    pub(crate) fn acquire(&self, kind: Kind, wait: Wait) -> Result<(Claim, usize), AcquireError> {
         let me = self.head.me(kind)?;
         let index = match wait {
             Wait::Never => self
@@ -56,15 +55,15 @@ impl<const CAPACITY: usize> PermitCells<CAPACITY> {
                 .ok_or(AcquireError::WouldBlock)?,
             _ => self.raw().acquire(me.table, me.tag, wait.deadline())?,
         };
-        Ok((me.tag, index))
+        Ok((me.claim(), index))
     }
 
-    /// Gives back permit `index` of `tag`, if the caller is that.
-    pub(crate) fn release(&self, kind: Kind, tag: Tag, index: usize) -> Result<(), NotOwner> {
-        if !self.head.is_me(kind, tag) && !self.head.is_me_slow(tag) {
+    /// Gives back permit `index`, if the claim is the caller's.
+    pub(crate) fn release(&self, claim: Claim, index: usize) -> Result<(), NotOwner> {
+        if !claim.is_mine() {
             return Err(NotOwner);
         }
-        self.raw().release(tag, index)
+        self.raw().release(claim.tag, index)
     }
 
     /// Gives back any permit of the caller.

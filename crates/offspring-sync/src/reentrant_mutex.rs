@@ -17,9 +17,9 @@ use crate::head::{Head, Kind};
 use crate::holder::Holder;
 use crate::lock_error::{LockError, Ruin};
 use crate::member::Membership;
+use crate::member::current::Claim;
 use crate::primitive::{AtomicU32, Ordering};
 use crate::raw::{Acquired, NotOwner};
-use crate::tag::Tag;
 
 /// A mutex that the thread which holds it may lock again; as many guards must go before others get in.
 ///
@@ -128,7 +128,7 @@ impl<T> ReentrantMutex<T> {
             Some(me) => {
                 self.depth.store(1, Ordering::Relaxed);
                 self.ruined.store(0, Ordering::Relaxed);
-                Ok(ReentrantMutexGuard::new(self, me.tag))
+                Ok(ReentrantMutexGuard::new(self, me.claim()))
             }
             None => self.enter_slow(wait),
         }
@@ -150,7 +150,7 @@ impl<T> ReentrantMutex<T> {
             self.ruined
                 .store(u32::from(acquired != Acquired::Clean), Ordering::Relaxed);
         }
-        let guard = ReentrantMutexGuard::new(self, me.tag);
+        let guard = ReentrantMutexGuard::new(self, me.claim());
         let acquired = if self.ruined.load(Ordering::Relaxed) == 0 {
             Acquired::Clean
         } else {
@@ -199,7 +199,7 @@ impl<T> fmt::Debug for ReentrantMutex<T> {
 #[must_use = "the lock is given back at once when its guard is dropped"]
 pub struct ReentrantMutexGuard<'a, T> {
     mutex: &'a ReentrantMutex<T>,
-    tag: Tag,
+    claim: Claim,
     panicking: bool,
     not_send: PhantomData<*const ()>,
 }
@@ -209,10 +209,10 @@ unsafe impl<T: Sync> Sync for ReentrantMutexGuard<'_, T> {}
 
 impl<'a, T> ReentrantMutexGuard<'a, T> {
     #[inline]
-    fn new(mutex: &'a ReentrantMutex<T>, tag: Tag) -> Self {
+    fn new(mutex: &'a ReentrantMutex<T>, claim: Claim) -> Self {
         ReentrantMutexGuard {
             mutex,
-            tag,
+            claim,
             panicking: std::thread::panicking(),
             not_send: PhantomData,
         }
@@ -238,7 +238,7 @@ impl<'a, T> ReentrantMutexGuard<'a, T> {
     fn leave(&self) -> Result<(), NotOwner> {
         let mutex = self.mutex;
         // A copy in a forked child owns nothing, the depth least of all.
-        if !mutex.core.is_held_by(Kind::ReentrantMutex, self.tag) {
+        if !mutex.core.is_held_by(self.claim) {
             return Err(NotOwner);
         }
         let panicked = !self.panicking && std::thread::panicking();
@@ -255,7 +255,7 @@ impl<'a, T> ReentrantMutexGuard<'a, T> {
             None
         };
         mutex.depth.store(0, Ordering::Relaxed);
-        mutex.core.give_back(Kind::ReentrantMutex, self.tag, ruined)
+        mutex.core.give_back(self.claim, ruined)
     }
 }
 
@@ -264,7 +264,7 @@ impl<'a, T> Suspend for ReentrantMutexGuard<'a, T> {
 
     fn suspend(self) -> Result<Self::Suspended, LockError<Self>> {
         let mutex = self.mutex;
-        if !mutex.core.is_held_by(Kind::ReentrantMutex, self.tag) {
+        if !mutex.core.is_held_by(self.claim) {
             return Err(LockError::NotHeld);
         }
         // All guards of this thread at once: it sleeps, so that none of them is used.

@@ -16,9 +16,8 @@ use crate::head::{Head, Kind};
 use crate::holder::{Holder, Watched};
 use crate::lock_error::{LockError, Ruin};
 use crate::member::Membership;
-use crate::member::current::Me;
+use crate::member::current::{Claim, Me};
 use crate::raw::{Acquired, NotOwner, RawRwLock, ReaderCell, Refused, Seat};
-use crate::tag::Tag;
 
 /// A value that many threads may read at once or one may write, of whatever process.
 ///
@@ -150,7 +149,7 @@ impl<T, const READERS: usize> RwLock<T, READERS> {
         if let Some(me) = self.core.head.cached(Kind::RwLock)
             && let Some(seat) = self.raw().read_free(me.tag)
         {
-            return Ok(RwLockReadGuard::new(self, me.tag, seat, Acquired::Clean));
+            return Ok(RwLockReadGuard::new(self, me.claim(), seat, Acquired::Clean));
         }
         self.read_slow(wait)
     }
@@ -168,7 +167,7 @@ impl<T, const READERS: usize> RwLock<T, READERS> {
         let (acquired, seat) = taken.map_err(|refused| self.refused(refused))?;
         self.core
             .ruin()
-            .verdict(acquired, RwLockReadGuard::new(self, me.tag, seat, acquired))
+            .verdict(acquired, RwLockReadGuard::new(self, me.claim(), seat, acquired))
     }
 
     /// Waits until nobody else is inside and writes.
@@ -227,7 +226,7 @@ impl<T, const READERS: usize> RwLock<T, READERS> {
         self.core.note_theft(acquired);
         self.core
             .ruin()
-            .verdict(acquired, RwLockWriteGuard::new(self, me.tag, acquired))
+            .verdict(acquired, RwLockWriteGuard::new(self, me.claim(), acquired))
     }
 
     fn lives<'a>(&'a self, me: Me<'a>) -> Watched<'a> {
@@ -277,7 +276,7 @@ impl<T, const READERS: usize> fmt::Debug for RwLock<T, READERS> {
 #[must_use = "the lock is given back at once when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T, const READERS: usize = 32> {
     lock: &'a RwLock<T, READERS>,
-    tag: Tag,
+    claim: Claim,
     seat: Seat,
     /// The mark that the reader found: it leaves it where it was.
     marked: bool,
@@ -289,10 +288,10 @@ unsafe impl<T: Sync, const READERS: usize> Sync for RwLockReadGuard<'_, T, READE
 
 impl<'a, T, const READERS: usize> RwLockReadGuard<'a, T, READERS> {
     #[inline]
-    fn new(lock: &'a RwLock<T, READERS>, tag: Tag, seat: Seat, acquired: Acquired) -> Self {
+    fn new(lock: &'a RwLock<T, READERS>, claim: Claim, seat: Seat, acquired: Acquired) -> Self {
         RwLockReadGuard {
             lock,
-            tag,
+            claim,
             seat,
             marked: acquired != Acquired::Clean,
             not_send: PhantomData,
@@ -313,10 +312,9 @@ impl<T, const READERS: usize> Deref for RwLockReadGuard<'_, T, READERS> {
 impl<T, const READERS: usize> Drop for RwLockReadGuard<'_, T, READERS> {
     #[inline]
     fn drop(&mut self) {
-        let core = &self.lock.core;
         // A copy in a forked child owns nothing.
-        if core.head.is_me(Kind::RwLock, self.tag) || core.head.is_me_slow(self.tag) {
-            let _ = self.lock.raw().read_unlock(self.tag, self.seat, self.marked);
+        if self.claim.is_mine() {
+            let _ = self.lock.raw().read_unlock(self.claim.tag, self.seat, self.marked);
         }
     }
 }
@@ -331,7 +329,7 @@ impl<T: fmt::Debug, const READERS: usize> fmt::Debug for RwLockReadGuard<'_, T, 
 #[must_use = "the lock is given back at once when its guard is dropped"]
 pub struct RwLockWriteGuard<'a, T, const READERS: usize = 32> {
     lock: &'a RwLock<T, READERS>,
-    tag: Tag,
+    claim: Claim,
     ruined: bool,
     panicking: bool,
     not_send: PhantomData<*const ()>,
@@ -341,11 +339,11 @@ pub struct RwLockWriteGuard<'a, T, const READERS: usize = 32> {
 unsafe impl<T: Sync, const READERS: usize> Sync for RwLockWriteGuard<'_, T, READERS> {}
 
 impl<'a, T, const READERS: usize> RwLockWriteGuard<'a, T, READERS> {
-    fn new(lock: &'a RwLock<T, READERS>, tag: Tag, acquired: Acquired) -> Self {
+    fn new(lock: &'a RwLock<T, READERS>, claim: Claim, acquired: Acquired) -> Self {
         let panicking = std::thread::panicking();
         RwLockWriteGuard {
             lock,
-            tag,
+            claim,
             ruined: acquired != Acquired::Clean,
             panicking,
             not_send: PhantomData,
@@ -378,7 +376,7 @@ impl<'a, T, const READERS: usize> RwLockWriteGuard<'a, T, READERS> {
         } else {
             None
         };
-        core.give_back_to_all(Kind::RwLock, self.tag, ruined)
+        core.give_back_to_all(self.claim, ruined)
     }
 }
 

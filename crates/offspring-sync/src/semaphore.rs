@@ -14,9 +14,9 @@ use crate::acquire_error::AcquireError;
 use crate::core_lock::Wait;
 use crate::head::{Head, Kind};
 use crate::member::Membership;
+use crate::member::current::Claim;
 use crate::permit_cells::PermitCells;
 use crate::raw::NotOwner;
-use crate::tag::Tag;
 use crate::unusable::Unusable;
 
 /// A number of permits, of which each thread that holds one is known.
@@ -131,10 +131,10 @@ impl<const CAPACITY: usize> Semaphore<CAPACITY> {
     }
 
     fn acquire_within(&self, wait: Wait) -> Result<Permit<'_, CAPACITY>, AcquireError> {
-        let (tag, index) = self.cells.acquire(Kind::Semaphore, wait)?;
+        let (claim, index) = self.cells.acquire(Kind::Semaphore, wait)?;
         Ok(Permit {
             semaphore: self,
-            tag,
+            claim,
             index,
             not_send: PhantomData,
         })
@@ -172,7 +172,7 @@ impl<const CAPACITY: usize> fmt::Debug for Semaphore<CAPACITY> {
 #[must_use = "the permit is given back at once when it is dropped"]
 pub struct Permit<'a, const CAPACITY: usize = 64> {
     semaphore: &'a Semaphore<CAPACITY>,
-    tag: Tag,
+    claim: Claim,
     index: usize,
     not_send: PhantomData<*const ()>,
 }
@@ -184,7 +184,7 @@ impl<const CAPACITY: usize> Permit<'_, CAPACITY> {
     ///
     /// It was not: the process is a fork of the one that took it. Nothing was changed.
     pub fn release(self) -> Result<(), NotOwner> {
-        let released = self.semaphore.cells.release(Kind::Semaphore, self.tag, self.index);
+        let released = self.semaphore.cells.release(self.claim, self.index);
         std::mem::forget(self);
         released
     }
@@ -193,7 +193,7 @@ impl<const CAPACITY: usize> Permit<'_, CAPACITY> {
 impl<const CAPACITY: usize> Drop for Permit<'_, CAPACITY> {
     fn drop(&mut self) {
         // In a forked child the permit is a copy that owns nothing: there is nothing to give back, and nobody to tell.
-        let _ = self.semaphore.cells.release(Kind::Semaphore, self.tag, self.index);
+        let _ = self.semaphore.cells.release(self.claim, self.index);
     }
 }
 

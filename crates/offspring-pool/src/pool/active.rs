@@ -176,7 +176,11 @@ impl ActiveBoard {
                 ChunkState::Ended { how: Ending::NoMemory } => {
                     (from..len).for_each(|item| show(first + item, Err(Error::no_room(Some(first + item)))));
                 }
-                ChunkState::Ended { how: Ending::Settled } | ChunkState::Ready { .. } | ChunkState::Claimed { .. } => {}
+                ChunkState::Ended {
+                    how: Ending::Settled | Ending::Abandoned,
+                }
+                | ChunkState::Ready { .. }
+                | ChunkState::Claimed { .. } => {}
             }
         }
     }

@@ -186,12 +186,14 @@ impl Worker {
                 skip: (skip as usize).min(len),
                 len,
                 stop: plan.stop != 0,
+                rounds,
                 progress,
                 encoder: Strategy::wrap(&mut serializer),
             };
             // SAFETY: the board holds `items` archived arguments of this table's function, which nobody writes while
             // the board is up, and `chunk` gave a range of them.
             let end = match unsafe { table.chunk(&mut run) } {
+                Ok(end) if end.abandoned => ChunkState::Ended { how: Ending::Abandoned },
                 Ok(end) if end.failures == 0 => ChunkState::Done { roots: end.roots },
                 Ok(end) => ChunkState::Ended {
                     how: Ending::Failures(end.failures),

@@ -36,6 +36,8 @@ pub enum Ending {
     NoMemory,
     /// A worker died in it; what is known of its items is with the owner of the pool.
     Settled,
+    /// The call was cancelled before every task was begun; nobody asks for the results.
+    Abandoned,
     /// At least one item failed: the arena offset of the newest failure.
     Failures(u64),
 }
@@ -53,6 +55,7 @@ pub const MAX_CHUNK: u64 = 1 << (64 - STATE_BITS - OWNER_BITS);
 /// Codes of an ending; no failure lies at so small an offset.
 const NO_MEMORY: u64 = 1;
 const SETTLED: u64 = 2;
+const ABANDONED: u64 = 3;
 
 impl ChunkState {
     fn word(self) -> u64 {
@@ -62,6 +65,7 @@ impl ChunkState {
             Self::Done { roots } => (roots, DONE),
             Self::Ended { how: Ending::NoMemory } => (NO_MEMORY, ENDED),
             Self::Ended { how: Ending::Settled } => (SETTLED, ENDED),
+            Self::Ended { how: Ending::Abandoned } => (ABANDONED, ENDED),
             Self::Ended {
                 how: Ending::Failures(at),
             } => (at, ENDED),
@@ -85,6 +89,7 @@ impl ChunkState {
                 how: match payload {
                     NO_MEMORY => Ending::NoMemory,
                     SETTLED => Ending::Settled,
+                    ABANDONED => Ending::Abandoned,
                     at => Ending::Failures(at),
                 },
             },
@@ -162,6 +167,7 @@ mod tests {
             ChunkState::Done { roots: (1 << 62) - 8 },
             ChunkState::Ended { how: Ending::NoMemory },
             ChunkState::Ended { how: Ending::Settled },
+            ChunkState::Ended { how: Ending::Abandoned },
             ChunkState::Ended {
                 how: Ending::Failures(1 << 40),
             },

@@ -16,6 +16,7 @@ use rkyv::{Place, rancor};
 
 use super::function::conjure;
 use super::{Report, TaskFn};
+use crate::protocol::Rounds;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ofsptask");
 
@@ -74,6 +75,8 @@ pub(crate) struct ChunkRun<'a, 'e> {
     pub(crate) len: usize,
     /// True if the chunk ends with its first failure.
     pub(crate) stop: bool,
+    /// Not 0 as soon as nobody waits for the chunk any more: no further task is begun then.
+    pub(crate) rounds: &'a Rounds,
     pub(crate) progress: &'a Progress,
     pub(crate) encoder: &'a mut Encoder<'e>,
 }
@@ -85,6 +88,8 @@ pub(crate) struct ChunkEnd {
     pub(crate) roots: u64,
     /// Arena offset of the newest [`Failure`]; 0 for none.
     pub(crate) failures: u64,
+    /// True if tasks were left out because the call was cancelled.
+    pub(crate) abandoned: bool,
 }
 
 struct Task<F, A, R, K>(PhantomData<(F, A, R, K)>);
@@ -233,6 +238,7 @@ where
     let mut home = encoder.writer.offset(roots);
     run.progress.roots.store(home, Ordering::Release);
 
+    let abandoned = Cell::new(false);
     let mut newest: Option<(u64, NonNull<Failure>)> = None;
     let mut next = run.skip;
     while next < run.len {
@@ -240,6 +246,11 @@ where
         let copied = encoder.writer.address(roots).cast::<R::Archived>();
         let outcome = catch_panic(|| -> Result<(), Report> {
             for item in next..run.len {
+                // A hint: whoever cancels waits for nothing that happens here.
+                if run.rounds.is_cancelled() {
+                    abandoned.set(true);
+                    break;
+                }
                 running.set(item);
                 // SAFETY: `first + item` is below `first + len`, for which the caller vouches.
                 let argument = unsafe { inputs.add(run.first + item).as_ref() };
@@ -276,6 +287,12 @@ where
         let failure = failure.map_err(|error| encode_error(encoder, error))?;
         newest = Some(failure);
         next = running.get() + 1;
+        // The record may have moved the region, and what comes next is written where it is now.
+        let moved = encoder.writer.offset(roots);
+        if moved != home {
+            home = moved;
+            run.progress.roots.store(home, Ordering::Release);
+        }
         run.progress.failures.store(failure.0, Ordering::Release);
         // PAIRS: progress
         run.progress.next.store(next as u64, Ordering::Release);
@@ -292,6 +309,7 @@ where
     Ok(ChunkEnd {
         roots,
         failures: newest.map_or(0, |(offset, _)| offset),
+        abandoned: abandoned.get(),
     })
 }
 

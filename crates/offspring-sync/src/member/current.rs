@@ -1,8 +1,8 @@
 //! Which tag the calling thread has, and how it comes and goes.
 //!
 //! The answer must cost next to nothing, as every lock asks for it, and it must be wrong in no forked child: a child has its
-//! parent's memory but not its parent's tokens. So a thread's answer lies in a page that the kernel wipes in every child
-//! (`MADV_WIPEONFORK`), behind a thread-local pointer: two loads, and a child reads "nobody" however it was forked.
+//! parent's memory but not its parent's tokens. So beside the thread-local answer stands a pointer to a page that the kernel
+//! wipes in every child, however it was forked (`MADV_WIPEONFORK`): the answer counts only while that page says so.
 
 // UNSAFETY: maps a page that is wiped on fork, and reads it through a thread-local pointer.
 #![expect(unsafe_code, reason = "one MADV_WIPEONFORK page per thread")]
@@ -15,65 +15,101 @@ use std::sync::Arc;
 use super::membership;
 use super::table::Table;
 use super::token;
+use crate::primitive::monotonic_nanoseconds;
 use crate::raw::Lives;
 use crate::tag::Tag;
 
-/// One thread's answer.
-struct Slot {
-    /// Which table `tag` and `table` belong to; 0 for none, as in a wiped page.
+/// One thread's answer. Const and without a destructor, so that reading it takes no call.
+struct Current {
+    /// Which table `tag` and `table` belong to; 0 for none.
     id: Cell<u64>,
-    table: Cell<*const Table>,
+    /// The tag's bits, or 0. Not behind the page's pointer: a lock's compare-and-swap waits for it.
     tag: Cell<u32>,
-    /// 1 in the process that registered, 0 in a copy of it.
-    original: Cell<u32>,
+    /// What the page holds, unless it was wiped; never 0.
+    epoch: Cell<u32>,
+    table: Cell<*const Table>,
+    page: Cell<*const Cell<u32>>,
 }
 
 #[repr(transparent)]
-struct Nobody(Slot);
+struct Wiped(Cell<u32>);
 
-// SAFETY: never written: `slot` writes only to a page of its own.
-unsafe impl Sync for Nobody {}
+// SAFETY: never written: threads write only to a page of their own.
+unsafe impl Sync for Wiped {}
 
-static NOBODY: Nobody = Nobody(Slot {
-    id: Cell::new(0),
-    table: Cell::new(std::ptr::null()),
-    tag: Cell::new(0),
-    original: Cell::new(0),
-});
+/// The page of a thread that has none.
+static WIPED: Wiped = Wiped(Cell::new(0));
 
 std::thread_local! {
-    /// Const and without a destructor, so that reading it is one load.
-    static SLOT: Cell<*const Slot> = const { Cell::new(&raw const NOBODY.0) };
+    static CURRENT: Current = const {
+        Current {
+            id: Cell::new(0),
+            tag: Cell::new(0),
+            epoch: Cell::new(1),
+            table: Cell::new(std::ptr::null()),
+            page: Cell::new(&raw const WIPED.0),
+        }
+    };
 
-    static REGISTRATIONS: RefCell<Registrations> = const { RefCell::new(Registrations { page: None, entries: Vec::new(), former: Vec::new() }) };
+    static REGISTRATIONS: RefCell<Registrations> =
+        const { RefCell::new(Registrations { page: None, entries: Vec::new(), former: Vec::new() }) };
 }
 
 /// The calling thread as a member of one table. Good until the call that asked for it returns.
 #[derive(Clone, Copy)]
 pub(crate) struct Me<'a> {
     pub(crate) tag: Tag,
+    epoch: u32,
     pub(crate) table: &'a Table,
+}
+
+impl Me<'_> {
+    /// What a guard keeps of it.
+    #[inline]
+    pub(crate) fn claim(self) -> Claim {
+        Claim {
+            tag: self.tag,
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// A tag, and the epoch in which a guard was made under it.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) tag: Tag,
+    epoch: u32,
+}
+
+impl Claim {
+    /// Whether the calling thread is the one that made it, and not a copy of that in a forked child, nor one that is ending.
+    /// (Guards are not `Send`: it cannot be another thread.)
+    #[inline]
+    pub(crate) fn is_mine(self) -> bool {
+        // SAFETY: either `WIPED` or this thread's own page, which lives until the thread's destructors have reset the pointer.
+        CURRENT.with(|current| unsafe { &*current.page.get() }.get() == self.epoch)
+    }
 }
 
 /// The calling thread's tag in the table `id`, if it was used last.
 #[inline]
 pub(crate) fn cached<'a>(id: u64) -> Option<Me<'a>> {
-    // SAFETY: either `NOBODY` or this thread's own page, which lives until the thread's destructors have reset the pointer.
-    let slot = unsafe { &*SLOT.get() };
-    if slot.id.get() != id {
-        return None;
-    }
-    let tag = Tag::from_bits(slot.tag.get())?;
-    // SAFETY: set together with `id`, which was not 0, from a table that `REGISTRATIONS` keeps until it resets the slot; a `Me`
-    // does not outlive the operation that asked for it, and none of those ends the thread.
-    let table = unsafe { &*slot.table.get() };
-    Some(Me { tag, table })
-}
-
-/// Whether `tag` is the calling thread's in the table it used last.
-#[inline]
-pub(crate) fn is_me(id: u64, tag: Tag) -> bool {
-    cached(id).is_some_and(|me| me.tag == tag)
+    CURRENT.with(|current| {
+        // SAFETY: either `WIPED` or this thread's own page, which lives until the thread's destructors have reset the pointer.
+        let original = unsafe { &*current.page.get() }.get() == current.epoch.get();
+        if current.id.get() != id || !original {
+            return None;
+        }
+        let tag = Tag::from_bits(current.tag.get())?;
+        // SAFETY: set together with a tag from a table that `REGISTRATIONS` keeps until it resets the page pointer; a `Me` does not
+        // outlive the operation that asked for it, and none of those ends the thread.
+        let table = unsafe { &*current.table.get() };
+        Some(Me {
+            tag,
+            epoch: current.epoch.get(),
+            table,
+        })
+    })
 }
 
 /// The calling thread's tag in `table`; registers the thread if it is not a member yet.
@@ -132,7 +168,10 @@ impl Registrations {
             };
             let page = self.page.insert(page);
             let tag = table.register()?;
-            page.slot().original.set(1);
+            if page.word().get() == 0 {
+                // The time: no two processes that have the same memory, one after another, register at the same nanosecond.
+                page.word().set(monotonic_nanoseconds() as u32 | 1);
+            }
             self.entries.push((Arc::clone(table), tag));
             self.select(table.id());
         }
@@ -144,7 +183,7 @@ impl Registrations {
         tag.ok_or_else(ending)
     }
 
-    /// Puts the registration for `id` into the slot, if there is one.
+    /// Makes the registration for `id` the current one, if there is one.
     fn select(&mut self, id: u64) -> bool {
         // A tag that reads as dead must not be used any more, whoever judged so and why.
         let dead =
@@ -155,17 +194,19 @@ impl Registrations {
         else {
             return false;
         };
-        let slot = page.slot();
-        slot.table.set(Arc::as_ptr(table));
-        slot.tag.set(tag.bits());
-        slot.id.set(id);
-        SLOT.set(slot);
+        CURRENT.with(|current| {
+            current.table.set(Arc::as_ptr(table));
+            current.tag.set(tag.bits());
+            current.epoch.set(page.word().get());
+            current.id.set(id);
+            current.page.set(page.word());
+        });
         true
     }
 
     /// In a forked child: drops what was the parent's without touching its tokens.
     fn forget_parents_entries(&mut self) -> io::Result<()> {
-        if self.entries.is_empty() || self.page.as_ref().is_some_and(|page| page.slot().original.get() == 1) {
+        if self.entries.is_empty() || self.page.as_ref().is_some_and(|page| page.word().get() != 0) {
             return Ok(());
         }
         // libc's fork empties the list of robust mutexes. A raw clone does not, and then the list leads through the parent's
@@ -183,9 +224,9 @@ impl Registrations {
 
 impl Drop for Registrations {
     fn drop(&mut self) {
-        SLOT.set(&raw const NOBODY.0);
+        CURRENT.with(|current| current.page.set(&raw const WIPED.0));
         let Some(page) = &self.page else { return };
-        if page.slot().original.get() == 1 {
+        if page.word().get() != 0 {
             for (table, tag) in &self.entries {
                 table.deregister(*tag);
             }
@@ -194,11 +235,11 @@ impl Drop for Registrations {
 }
 
 /// An anonymous page that reads as zeros in every child.
-struct Page(NonNull<Slot>);
+struct Page(NonNull<Cell<u32>>);
 
 impl Page {
     fn map() -> io::Result<Page> {
-        let len = size_of::<Slot>();
+        let len = size_of::<Cell<u32>>();
         // SAFETY: a new private mapping at an address of the kernel's choice.
         let page = unsafe {
             libc::mmap(
@@ -213,7 +254,7 @@ impl Page {
         if page == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let Some(page) = NonNull::new(page.cast::<Slot>()) else {
+        let Some(page) = NonNull::new(page.cast::<Cell<u32>>()) else {
             return Err(io::Error::other("mmap returned address 0"));
         };
         let page = Page(page);
@@ -224,15 +265,15 @@ impl Page {
         Ok(page)
     }
 
-    fn slot(&self) -> &Slot {
-        // SAFETY: mapped until drop, zeroed by the kernel, which is a valid Slot, and only this thread uses it.
+    fn word(&self) -> &Cell<u32> {
+        // SAFETY: mapped until drop, zeroed by the kernel, and only this thread uses it.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping that `map` made; `Registrations` reset the slot pointer before.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Slot>()) };
+        // SAFETY: exactly the mapping that `map` made; `Registrations` reset the pointer to it before.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Cell<u32>>()) };
     }
 }
