@@ -75,7 +75,7 @@ pub(crate) struct ChunkRun<'a, 'e> {
     pub(crate) len: usize,
     /// True if the chunk ends with its first failure.
     pub(crate) stop: bool,
-    /// Not 0 as soon as nobody waits for the chunk any more: no further task is begun then.
+    /// Cancelled as soon as nobody waits for the chunk any more: no further task is begun then.
     pub(crate) rounds: &'a Rounds,
     pub(crate) progress: &'a Progress,
     pub(crate) encoder: &'a mut Encoder<'e>,
