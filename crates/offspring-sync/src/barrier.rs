@@ -220,7 +220,7 @@ impl<const CAPACITY: usize> Barrier<CAPACITY> {
             Spin::none()
         };
         let panics = AbortOnPanic { raw: &raw, me };
-        let met = raw.wait(me.table, me.tag, deadline, spin, action);
+        let met = raw.wait(me.table(), me.tag, deadline, spin, action);
         std::mem::forget(panics);
         match met {
             Ok(met) => Ok(BarrierWaitResult {
@@ -280,7 +280,7 @@ impl<const CAPACITY: usize> Barrier<CAPACITY> {
     /// The memory is no usable barrier.
     pub fn reset(&self) -> Result<(), Unusable> {
         let me = self.me()?;
-        self.raw().reset(me.table);
+        self.raw().reset(me.table());
         Ok(())
     }
 
@@ -360,7 +360,7 @@ impl BarrierError {
 
     fn broken(breach: Breach, me: Me<'_>) -> Self {
         match breach {
-            Breach::Death(tag) if me.table.life(tag).is_some() => BarrierError::MemberDied(me.table.member(tag)),
+            Breach::Death(tag) if me.table().life(tag).is_some() => BarrierError::MemberDied(me.table().member(tag)),
             _ => BarrierError::Broken,
         }
     }

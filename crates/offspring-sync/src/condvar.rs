@@ -187,9 +187,9 @@ impl<const WAITERS: usize> Condvar<WAITERS> {
         let me: Me<'_> = self.head.me(Kind::Condvar)?;
         let raw = self.raw();
         // First the place, then the lock: whoever changes the condition under the lock afterwards finds the waiter.
-        let place = raw.sit_down(me.table, me.tag);
-        let suspended = guard.suspend().inspect_err(|_| raw.leave(me.table, me.tag, place))?;
-        let told = raw.wait(me.table, me.tag, place, deadline);
+        let place = raw.sit_down(me.table(), me.tag);
+        let suspended = guard.suspend().inspect_err(|_| raw.leave(me.table(), me.tag, place))?;
+        let told = raw.wait(me.table(), me.tag, place, deadline);
         Ok((G::resume(suspended)?, told))
     }
 
@@ -209,7 +209,7 @@ impl<const WAITERS: usize> Condvar<WAITERS> {
     /// As [`notify_one`](Self::notify_one).
     pub fn notify(&self, count: u32) -> Result<u32, Unusable> {
         let me: Me<'_> = self.head.me(Kind::Condvar)?;
-        Ok(self.raw().notify(me.table, count))
+        Ok(self.raw().notify(me.table(), count))
     }
 
     /// Tells all who wait, and says how many were told.

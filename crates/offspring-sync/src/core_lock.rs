@@ -94,7 +94,7 @@ impl CoreLock {
 
     pub(crate) fn lives<'a>(&'a self, me: Me<'a>) -> Watched<'a> {
         Watched {
-            table: me.table,
+            table: me.table(),
             watch: &self.watch,
         }
     }
@@ -151,7 +151,7 @@ impl CoreLock {
     pub(crate) fn holder(&self) -> Option<Holder> {
         let owner = self.raw.state().owner()?;
         let me = self.head.any_me()?;
-        self.watch.holder(me.table, owner)
+        self.watch.holder(me.table(), owner)
     }
 
     /// Shows the state without waiting for anybody.

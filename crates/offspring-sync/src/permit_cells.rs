@@ -51,9 +51,9 @@ impl<const CAPACITY: usize> PermitCells<CAPACITY> {
         let index = match wait {
             Wait::Never => self
                 .raw()
-                .try_acquire(me.table, me.tag)?
+                .try_acquire(me.table(), me.tag)?
                 .ok_or(AcquireError::WouldBlock)?,
-            _ => self.raw().acquire(me.table, me.tag, wait.deadline())?,
+            _ => self.raw().acquire(me.table(), me.tag, wait.deadline())?,
         };
         Ok((me.claim(), index))
     }
@@ -78,7 +78,7 @@ impl<const CAPACITY: usize> PermitCells<CAPACITY> {
 
     pub(crate) fn available(&self, kind: Kind) -> Result<usize, Unusable> {
         let me: Me<'_> = self.head.me(kind)?;
-        let table: &Table = me.table;
+        let table: &Table = me.table();
         Ok(self.raw().available(table))
     }
 

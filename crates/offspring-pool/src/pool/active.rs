@@ -80,14 +80,7 @@ impl ActiveBoard {
 
     /// Settles what a dead worker had in hand: keeps the results that it had completed, gives up the item at which it
     /// died (or lets it be tried again), and puts the rest of the chunk back. The process must be gone for good.
-    pub(crate) fn settle(
-        &self,
-        (index, worker): (usize, Owner),
-        progress: &Progress,
-        (pid, status): (u32, &ExitStatus),
-        retries: u32,
-    ) {
-        self.board.settle_outputs(self.arena, index, worker);
+    pub(crate) fn settle(&self, worker: Owner, progress: &Progress, (pid, status): (u32, &ExitStatus), retries: u32) {
         let chunk = progress.chunk.load(Ordering::Relaxed) as usize;
         let Some(word) = self.board.words().get(chunk) else {
             return;

@@ -344,7 +344,7 @@ impl State {
     }
 
     /// An error if calls under way cannot end any more.
-    fn check_alive(&self) -> Result<()> {
+    pub(super) fn check_alive(&self) -> Result<()> {
         match &self.phase {
             Phase::Open | Phase::Closed => Ok(()),
             Phase::Terminated => Err(Error::new(Kind::Closed("the pool was terminated"))),

@@ -82,12 +82,12 @@ impl Crew {
         let mut boards = state.boards.iter().flatten().chain(&state.leftovers);
         let touched = boards.find(|active| active.board.offset() == hazard).cloned();
         if let Some(active) = &touched {
-            active.settle(
-                (index, owner),
-                &cell.progress,
-                (child.pid(), &status),
-                self.recipe.retries,
-            );
+            active.board.settle_outputs(self.arena, index, owner);
+            // Workers that the pool itself has ended are no failures of their items: the calls fail as a whole.
+            if state.check_alive().is_ok() {
+                let death = (child.pid(), &status);
+                active.settle(owner, &cell.progress, death, self.recipe.retries);
+            }
         }
         cell.reset();
         // Only now: the sweep frees what the worker owned, and `settle` had to tell apart what was handed over.

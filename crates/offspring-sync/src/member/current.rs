@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -60,10 +61,19 @@ std::thread_local! {
 pub(crate) struct Me<'a> {
     pub(crate) tag: Tag,
     epoch: u32,
-    pub(crate) table: &'a Table,
+    /// Not a reference: `Option<Me>` would test it for null.
+    table: *const Table,
+    of: PhantomData<&'a Table>,
 }
 
-impl Me<'_> {
+impl<'a> Me<'a> {
+    #[inline]
+    pub(crate) fn table(self) -> &'a Table {
+        // SAFETY: set together with a tag from a table that `REGISTRATIONS` keeps until it resets the page pointer; a `Me` does not
+        // outlive the operation that asked for it, and none of those ends the thread.
+        unsafe { &*self.table }
+    }
+
     /// What a guard keeps of it.
     #[inline]
     pub(crate) fn claim(self) -> Claim {
@@ -101,13 +111,11 @@ pub(crate) fn cached<'a>(id: u64) -> Option<Me<'a>> {
             return None;
         }
         let tag = Tag::from_bits(current.tag.get())?;
-        // SAFETY: set together with a tag from a table that `REGISTRATIONS` keeps until it resets the page pointer; a `Me` does not
-        // outlive the operation that asked for it, and none of those ends the thread.
-        let table = unsafe { &*current.table.get() };
         Some(Me {
             tag,
             epoch: current.epoch.get(),
-            table,
+            table: current.table.get(),
+            of: PhantomData,
         })
     })
 }

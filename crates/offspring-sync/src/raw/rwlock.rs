@@ -54,7 +54,7 @@ pub enum Seat {
 ///
 /// A writer that has its word keeps new readers out while it waits for the old ones. A reader that finds a writer takes its
 /// tag back and sleeps on the writers' word; a writer wakes all of them, as they can all go on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RawRwLock<'a> {
     /// The writers' word. Unlock it through [`RawRwLock::write_unlock`].
     pub writer: &'a RawLock,
@@ -62,10 +62,10 @@ pub struct RawRwLock<'a> {
     pub cells: &'a [ReaderCell],
 }
 
-impl RawRwLock<'_> {
+impl<'a> RawRwLock<'a> {
     /// Takes the lock for reading: the uncontended case.
     #[inline]
-    pub fn read_free(&self, me: Tag) -> Option<Seat> {
+    pub fn read_free(self, me: Tag) -> Option<Seat> {
         let index = me.index() % self.cells.len();
         let cell = &self.cells[index].word;
         // PAIRS: reader-seated
@@ -82,7 +82,8 @@ impl RawRwLock<'_> {
         if self.writer.word().load(Ordering::SeqCst) == 0 {
             return Some(Seat::Cell(index));
         }
-        self.stand_up(index, me);
+        // It is the caller's own cell: nobody can have taken it from a living member.
+        let _ = stand_up(cell, me);
         None
     }
 
@@ -91,7 +92,7 @@ impl RawRwLock<'_> {
     /// # Errors
     ///
     /// See [`Refused`]; `AlreadyHeld` if the caller holds it for writing.
-    pub fn read(&self, lives: &impl Lives, me: Tag, deadline: Option<Instant>) -> Result<(Acquired, Seat), Refused> {
+    pub fn read(self, lives: &impl Lives, me: Tag, deadline: Option<Instant>) -> Result<(Acquired, Seat), Refused> {
         self.read_within(lives, me, deadline, true)
     }
 
@@ -100,12 +101,12 @@ impl RawRwLock<'_> {
     /// # Errors
     ///
     /// See [`Refused`].
-    pub fn try_read(&self, lives: &impl Lives, me: Tag) -> Result<(Acquired, Seat), Refused> {
+    pub fn try_read(self, lives: &impl Lives, me: Tag) -> Result<(Acquired, Seat), Refused> {
         self.read_within(lives, me, None, false)
     }
 
     fn read_within(
-        &self,
+        self,
         lives: &impl Lives,
         me: Tag,
         deadline: Option<Instant>,
@@ -131,7 +132,7 @@ impl RawRwLock<'_> {
                     };
                     return Ok((acquired, Seat::Cell(index)));
                 }
-                self.stand_up(index, me);
+                let _ = stand_up(&self.cells[index].word, me);
                 continue;
             }
             let owner = state.owner().ok_or(Refused::Corrupted(state.bits()))?;
@@ -182,7 +183,7 @@ impl RawRwLock<'_> {
     }
 
     /// Takes a dead writer's lock and leaves it free, with the mark.
-    fn bury_writer(&self, lives: &impl Lives, me: Tag) -> Result<(), Refused> {
+    fn bury_writer(self, lives: &impl Lives, me: Tag) -> Result<(), Refused> {
         match self.writer.try_lock(lives, me) {
             Ok(acquired) => {
                 let _ = self.writer.unlock(me, acquired != Acquired::Clean, u32::MAX);
@@ -195,7 +196,7 @@ impl RawRwLock<'_> {
 
     /// All cells are taken: reads under the writers' word, without company.
     fn read_alone(
-        &self,
+        self,
         lives: &impl Lives,
         me: Tag,
         deadline: Option<Instant>,
@@ -210,7 +211,7 @@ impl RawRwLock<'_> {
     }
 
     /// Puts `me` into a cell, if there is a free one.
-    fn sit_down(&self, lives: &impl Lives, me: Tag) -> Result<Option<usize>, Refused> {
+    fn sit_down(self, lives: &impl Lives, me: Tag) -> Result<Option<usize>, Refused> {
         let len = self.cells.len();
         for step in 0..len {
             let index = (me.index() + step) % len;
@@ -236,10 +237,6 @@ impl RawRwLock<'_> {
         Ok(None)
     }
 
-    fn stand_up(&self, index: usize, me: Tag) {
-        let _ = self.read_unlock(me, Seat::Cell(index), false);
-    }
-
     /// Gives a reader's lock back. `poison` matters only for a reader that was [alone](Seat::Alone): it must leave the mark that
     /// it found.
     ///
@@ -247,7 +244,7 @@ impl RawRwLock<'_> {
     ///
     /// `me` does not hold it.
     #[inline]
-    pub fn read_unlock(&self, me: Tag, seat: Seat, poison: bool) -> Result<(), NotOwner> {
+    pub fn read_unlock(self, me: Tag, seat: Seat, poison: bool) -> Result<(), NotOwner> {
         let Seat::Cell(index) = seat else {
             return self.writer.unlock(me, poison, u32::MAX);
         };
@@ -255,22 +252,9 @@ impl RawRwLock<'_> {
         // PAIRS: reader-left
         match cell.compare_exchange(me.bits(), 0, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => Ok(()),
-            Err(seen) if seen == me.bits() | WAITED_FOR => self.read_unlock_slow(me, cell),
+            Err(seen) if seen == me.bits() | WAITED_FOR => stand_up(cell, me),
             Err(_) => Err(NotOwner),
         }
-    }
-
-    #[cold]
-    fn read_unlock_slow(&self, me: Tag, cell: &AtomicU32) -> Result<(), NotOwner> {
-        // PAIRS: reader-left
-        if cell
-            .compare_exchange(me.bits() | WAITED_FOR, 0, Ordering::Release, Ordering::Relaxed)
-            .is_err()
-        {
-            return Err(NotOwner);
-        }
-        futex_wake(cell, 1);
-        Ok(())
     }
 
     /// Takes the lock for writing, waiting until `deadline`, or for ever.
@@ -278,7 +262,7 @@ impl RawRwLock<'_> {
     /// # Errors
     ///
     /// See [`Refused`]; `AlreadyHeld` also if the caller holds it for reading.
-    pub fn write(&self, lives: &impl Lives, me: Tag, deadline: Option<Instant>) -> Result<Acquired, Refused> {
+    pub fn write(self, lives: &impl Lives, me: Tag, deadline: Option<Instant>) -> Result<Acquired, Refused> {
         let acquired = self.writer.lock(lives, me, deadline)?;
         self.clear_cells(lives, me, deadline, true)
             .inspect_err(|_| self.give_up(me, acquired))?;
@@ -290,20 +274,20 @@ impl RawRwLock<'_> {
     /// # Errors
     ///
     /// See [`Refused`].
-    pub fn try_write(&self, lives: &impl Lives, me: Tag) -> Result<Acquired, Refused> {
+    pub fn try_write(self, lives: &impl Lives, me: Tag) -> Result<Acquired, Refused> {
         let acquired = self.writer.try_lock(lives, me)?;
         self.clear_cells(lives, me, None, false)
             .inspect_err(|_| self.give_up(me, acquired))?;
         Ok(acquired)
     }
 
-    fn give_up(&self, me: Tag, acquired: Acquired) {
+    fn give_up(self, me: Tag, acquired: Acquired) {
         let _ = self.write_unlock(me, acquired != Acquired::Clean);
     }
 
     /// Waits until no reader is left, under the writers' word.
     fn clear_cells(
-        &self,
+        self,
         lives: &impl Lives,
         me: Tag,
         deadline: Option<Instant>,
@@ -371,14 +355,35 @@ impl RawRwLock<'_> {
     /// # Errors
     ///
     /// `me` does not hold it.
-    pub fn write_unlock(&self, me: Tag, poison: bool) -> Result<(), NotOwner> {
+    pub fn write_unlock(self, me: Tag, poison: bool) -> Result<(), NotOwner> {
         self.writer.unlock(me, poison, u32::MAX)
     }
 
     /// Who reads at this moment.
-    pub fn readers(&self) -> impl Iterator<Item = Tag> + '_ {
+    pub fn readers(self) -> impl Iterator<Item = Tag> + 'a {
         self.cells
             .iter()
             .filter_map(|cell| Tag::from_bits(cell.word.load(Ordering::Relaxed)))
+    }
+}
+
+/// Frees a reader's cell, also one that a writer waits for.
+#[cold]
+fn stand_up(cell: &AtomicU32, me: Tag) -> Result<(), NotOwner> {
+    loop {
+        let seen = cell.load(Ordering::Relaxed);
+        if seen & !WAITED_FOR != me.bits() {
+            return Err(NotOwner);
+        }
+        // PAIRS: reader-left
+        if cell
+            .compare_exchange(seen, 0, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+        {
+            if seen & WAITED_FOR != 0 {
+                futex_wake(cell, 1);
+            }
+            return Ok(());
+        }
     }
 }
