@@ -215,7 +215,7 @@ impl<const CAPACITY: usize> Barrier<CAPACITY> {
         let raw = self.raw();
         // With more parties than processors the last one cannot run while the others spin.
         let spin = if self.parties() <= processors() {
-            Spin::new()
+            Spin::steady()
         } else {
             Spin::none()
         };

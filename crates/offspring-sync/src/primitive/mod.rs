@@ -26,6 +26,11 @@ pub use real::{
     yield_now,
 };
 
+#[cfg(loom)]
+pub(crate) use model::online_processors;
+#[cfg(not(loom))]
+pub(crate) use real::online_processors;
+
 /// The memory orderings; the same type in both builds.
 pub type Ordering = core::sync::atomic::Ordering;
 

@@ -406,6 +406,11 @@ pub fn monotonic_nanoseconds() -> u64 {
     1 << 40
 }
 
+/// As many as you like; the model never spins.
+pub(crate) fn online_processors() -> usize {
+    2
+}
+
 /// Lets another thread of the model run.
 pub fn spin_loop() {
     loom::hint::spin_loop();

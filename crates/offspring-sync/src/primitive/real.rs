@@ -220,6 +220,12 @@ pub fn monotonic_nanoseconds() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// How many processors are online.
+pub(crate) fn online_processors() -> usize {
+    // SAFETY: sysconf takes a number and answers with one.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+}
+
 /// Tells the processor that this is a spin loop.
 #[inline]
 pub fn spin_loop() {

@@ -17,7 +17,7 @@ const ROUND_MASK: u64 = (1 << 28) - 1;
 const HISTORY_SHIFT: u32 = 32;
 
 /// How long a waiter sleeps before it looks for dead members: meetings that come about sooner need not pay for it.
-const FIRST_SLEEP: Duration = Duration::from_millis(2);
+const FIRST_SLEEP: Duration = Duration::from_millis(10);
 
 /// A barrier over words of shared memory.
 ///

@@ -10,6 +10,10 @@ use crate::primitive::{self, REAL};
 /// costs turns the dear one into half a microsecond whenever the wait is short.
 const SPIN_BUDGET: Duration = Duration::from_micros(14);
 
+/// For meetings of threads that run in step. There, one who slept makes the others wait for as long as a wake takes, so that
+/// they sleep in their turn, and so on for ever: unless one of them spins for longer than a wake takes.
+const STEADY_BUDGET: Duration = Duration::from_micros(120);
+
 /// After this many spins in a row that ended in a sleep, spinning stops ...
 const FAILURES_BEFORE_REST: u32 = 3;
 
@@ -28,6 +32,7 @@ std::thread_local! {
 /// nobody bets.
 #[derive(Debug)]
 pub struct Spin {
+    budget: Duration,
     round: u32,
     until: Option<Instant>,
     allowed: bool,
@@ -36,16 +41,26 @@ pub struct Spin {
 impl Spin {
     /// A fresh right to spin, unless this thread's last spins all failed.
     pub fn new() -> Self {
+        Spin::within(SPIN_BUDGET)
+    }
+
+    /// As [`new`](Self::new), for a wait in which the others may have to be woken first.
+    pub fn steady() -> Self {
+        Spin::within(STEADY_BUDGET)
+    }
+
+    fn within(budget: Duration) -> Self {
         Spin {
-            round: 0,
-            until: None,
+            budget,
             allowed: REAL && processors() > 1 && !at_rest(),
+            ..Spin::none()
         }
     }
 
     /// No right to spin.
     pub const fn none() -> Self {
         Spin {
+            budget: SPIN_BUDGET,
             round: 0,
             until: None,
             allowed: false,
@@ -67,7 +82,7 @@ impl Spin {
         }
         // The clock is asked every 16 pauses only, and not at all in the shortest waits.
         let now = Instant::now();
-        let until = *self.until.get_or_insert(now + SPIN_BUDGET);
+        let until = *self.until.get_or_insert(now + self.budget);
         if now < until {
             return true;
         }
@@ -111,10 +126,11 @@ fn failed() {
     });
 }
 
-/// How many processors this process may use.
+/// How many processors the machine runs. Not how many the calling thread may use: a thread that is bound to one processor may well
+/// wait for one that is bound to another.
 pub(crate) fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
-    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+    *PROCESSORS.get_or_init(primitive::online_processors)
 }
 
 /// The first nap.
