@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) leftovers: Vec<Arc<ActiveBoard>>,
     /// Workers that died or could not be started, one after the other, before any was ready.
     pub(super) start_failures: u32,
+    /// Until when no worker is started, after too many failures.
+    pub(super) pause: Option<Instant>,
     /// When workers that should have left are killed.
     pub(super) deadline: Option<Instant>,
     /// True when the last worker and the supervisor are gone.
@@ -111,6 +113,7 @@ impl Crew {
             boards: [const { None }; SLOTS],
             leftovers: Vec::new(),
             start_failures: 0,
+            pause: None,
             deadline: None,
             finished: false,
         };

@@ -9,8 +9,12 @@ use super::crew::{Crew, GRACE, Phase, State, Worker};
 use super::header::RETIRED;
 use crate::kin::release;
 
-/// How many workers may fail to become ready, one after the other, until the pool gives up.
+/// How many workers may fail to become ready, one after the other, until the pool gives up; while others are at work,
+/// it only starts no more for a while.
 const START_FAILURES: u32 = 5;
+
+/// How long no worker is started after so many failures.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long the supervisor waits before it looks again at what it cannot be woken for.
 const TICK: Duration = Duration::from_millis(20);
@@ -33,7 +37,7 @@ impl Crew {
             state
                 .leftovers
                 .retain(|active| self.shared.is_touched(active.board.offset()));
-            if state.deadline.is_none() {
+            if state.deadline.is_none() && state.pause.is_none_or(|end| end <= Instant::now()) {
                 self.replace_missing(epoll, &mut state);
             }
             if state.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -99,14 +103,12 @@ impl Crew {
         if ready {
             state.start_failures = 0;
         } else if state.deadline.is_none() && !retired {
-            state.start_failures += 1;
             if matches!(status, ExitStatus::Panic(_)) {
                 self.give_up(state, format!("the initializer of the pool's workers {status}"));
-            } else if state.start_failures >= START_FAILURES {
-                self.give_up(
-                    state,
-                    format!("{START_FAILURES} workers in a row ended before they were ready; the last one {status}"),
-                );
+            } else {
+                self.start_failed(state, || {
+                    format!("{START_FAILURES} workers in a row ended before they were ready; the last one {status}")
+                });
             }
         }
     }
@@ -119,16 +121,27 @@ impl Crew {
             match self.start_worker(epoll, index) {
                 Ok(worker) => state.workers[index] = Some(worker),
                 Err(error) => {
-                    state.start_failures += 1;
-                    if state.start_failures >= START_FAILURES {
-                        self.give_up(
-                            state,
-                            format!("a worker of the pool died and cannot be replaced: {error}"),
-                        );
-                    }
+                    self.start_failed(state, || {
+                        format!("a worker of the pool died and cannot be replaced: {error}")
+                    });
                     return;
                 }
             }
+        }
+    }
+
+    /// Counts a worker that was never ready. Too many in a row are the pool's end, unless somebody is still at work: what
+    /// hinders the others, a lack of memory or of processes, may pass.
+    fn start_failed(&self, state: &mut MutexGuard<'_, State>, reason: impl FnOnce() -> String) {
+        state.start_failures += 1;
+        if state.start_failures < START_FAILURES {
+            return;
+        }
+        let mut others = state.workers.iter().zip(self.shared.cells());
+        if others.any(|(worker, cell)| worker.is_some() && cell.was_ready()) {
+            state.pause = Some(Instant::now() + PAUSE);
+        } else {
+            self.give_up(state, reason());
         }
     }
 
