@@ -172,7 +172,7 @@ fn items_and_results_of_many_shapes() {
         assert_eq!(calls.map(|shape: Shape| shape, Shape::some()).unwrap(), Shape::some());
         let odd = |n: i32| if n % 2 == 1 { Some(n) } else { None };
         assert_eq!(calls.map(odd, 0..5).unwrap(), [None, Some(1), None, Some(3), None]);
-        let checked = |n: u32| if n == 0 { Err("zero".to_string()) } else { Ok(12 / n) };
+        let checked = |n: u32| 12_u32.checked_div(n).ok_or("zero".to_string());
         assert_eq!(calls.map(checked, [3, 0]).unwrap(), [Ok(4), Err("zero".to_string())]);
         assert_eq!(
             calls
@@ -277,6 +277,7 @@ fn every_worker_works() {
     }
     let arrived = Shared::new(AtomicU32::new(0)).unwrap();
     let mut pids = pool.map(meet, vec![arrived.clone(); 3]).unwrap();
+    assert_eq!(arrived.load(Relaxed), 3);
     pids.sort_unstable();
     let mut expected = pool.pids();
     expected.sort_unstable();
@@ -353,6 +354,7 @@ fn the_initializer_runs_once_in_each_worker() {
         pool.chunk_size(1).map(|_: u8| READY.load(Relaxed), 0..10).unwrap(),
         [12; 10]
     );
+    assert!(count.load(Relaxed) >= 13);
 }
 
 #[test]

@@ -622,6 +622,28 @@ fn a_pool_whose_workers_cannot_start_gives_up() {
 }
 
 #[test]
+fn a_pool_with_a_worker_left_does_not_give_up() {
+    let _scene = Scene::new();
+    // One worker starts; the others die at once, for longer than a pool without any would bear.
+    let count = Shared::new(AtomicU32::new(0)).unwrap();
+    fn only_the_first(count: Shared<AtomicU32>) {
+        if (1..15).contains(&count.fetch_add(1, Relaxed)) {
+            std::process::exit(1);
+        }
+    }
+    let pool = Pool::builder()
+        .workers(2)
+        .initializer(only_the_first, count.clone())
+        .build()
+        .unwrap();
+    while count.load(Relaxed) < 16 {
+        assert_eq!(pool.map(double, 0..10).unwrap().len(), 10);
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(pool.pids().len(), 2);
+}
+
+#[test]
 fn a_retired_worker_that_dies_takes_nothing_with_it() {
     let _scene = Scene::new();
     let pool = Pool::builder()
