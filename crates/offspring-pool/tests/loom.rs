@@ -152,14 +152,16 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(1)
 }
 
-fn explore(model: impl Fn() + Sync + Send + 'static) {
+/// Runs a model in every order of its threads' steps in which a thread is interrupted at most `preemptions` times
+/// without having to wait.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
 fn two_workers_finish_a_call() {
-    explore(|| {
+    explore(2, || {
         let pool = Pool::<2>::new();
         let workers = [0, 1].map(|me| {
             let pool = Arc::clone(&pool);
@@ -186,7 +188,8 @@ fn every_chunk_is_run_once_and_the_board_is_freed_after_the_last_look() {
 fn one_worker_dies_at(step: usize) -> bool {
     let died = std::sync::Arc::new(AtomicUsize::new(0));
     let seen = std::sync::Arc::clone(&died);
-    explore(move || {
+    // One: each of the worker's steps has its own exploration.
+    explore(1, move || {
         let pool = Pool::<1>::new();
         let doomed = {
             let pool = Arc::clone(&pool);

@@ -57,6 +57,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Starts a new region at a multiple of `align` bytes (a power of two up to 64).
+    #[inline]
     pub fn begin_region(&mut self, align: usize) {
         debug_assert!(align.is_power_of_two() && align <= BLOCK_ALIGN);
         self.start = self.end.next_multiple_of(align);
@@ -68,6 +69,7 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// When the supply has no memory.
+    #[inline]
     pub fn reserve(&mut self, len: usize, align: usize) -> Result<usize, rancor::Error> {
         let padding = self.pos().next_multiple_of(align) - self.pos();
         self.ensure(padding + len)?;

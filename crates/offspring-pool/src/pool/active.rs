@@ -34,6 +34,26 @@ pub(crate) struct ActiveBoard {
 /// What became of a run of items, or of one.
 pub(crate) type Outcome<'a, R> = Result<&'a [Archived<R>], Error>;
 
+/// Chunks whose results lie one behind the other, as those that one worker has done in a row.
+#[derive(Default)]
+struct Run {
+    first: usize,
+    len: usize,
+    roots: u64,
+}
+
+impl Run {
+    /// Takes in the next chunk, if its results follow.
+    #[inline]
+    fn extend<R: Message>(&mut self, roots: u64, len: usize) -> bool {
+        let follows = self.len > 0 && self.roots + (self.len * size_of::<Archived<R>>()) as u64 == roots;
+        if follows {
+            self.len += len;
+        }
+        follows
+    }
+}
+
 #[derive(Default)]
 struct Settled {
     /// By chunk, in the order of their items.
@@ -137,23 +157,31 @@ impl ActiveBoard {
     /// failure of its items.
     pub(crate) fn outcomes<'a, R: Message>(&'a self, show: &mut impl FnMut(usize, Outcome<'a, R>)) {
         let settled = self.settled.lock();
+        let mut run = Run::default();
         for (index, word) in self.board.words().iter().enumerate() {
             let (first, len) = self.board.chunk(index);
+            let state = word.state();
+            if let (ChunkState::Done { roots }, true) = (state, settled.pieces.is_empty()) {
+                if !run.extend::<R>(roots, len) {
+                    self.show_run::<R>(&run, show);
+                    run = Run { first, len, roots };
+                }
+                continue;
+            }
+            self.show_run::<R>(&std::mem::take(&mut run), show);
             let mut from = 0;
-            if !settled.pieces.is_empty() {
-                for piece in settled.pieces.get(&index).into_iter().flatten() {
-                    from = piece.items.end;
-                    self.show_mixed::<R>(first, piece.items.clone(), piece.roots, piece.failures, show);
-                    if let Some((pid, status)) = &piece.death {
-                        show(
-                            first + from,
-                            Err(Error::ended(*pid, status.clone(), Some(first + from))),
-                        );
-                        from += 1;
-                    }
+            for piece in settled.pieces.get(&index).into_iter().flatten() {
+                from = piece.items.end;
+                self.show_mixed::<R>(first, piece.items.clone(), piece.roots, piece.failures, show);
+                if let Some((pid, status)) = &piece.death {
+                    show(
+                        first + from,
+                        Err(Error::ended(*pid, status.clone(), Some(first + from))),
+                    );
+                    from += 1;
                 }
             }
-            match word.state() {
+            match state {
                 ChunkState::Done { roots } => self.show_results::<R>(first, from..len, roots, show),
                 ChunkState::Ended {
                     how: Ending::Failures(at),
@@ -175,6 +203,15 @@ impl ActiveBoard {
                 | ChunkState::Ready { .. }
                 | ChunkState::Claimed { .. } => {}
             }
+        }
+        self.show_run::<R>(&run, show);
+    }
+
+    /// Shows chunks whose results lie one behind the other.
+    #[inline]
+    fn show_run<'a, R: Message>(&'a self, run: &Run, show: &mut impl FnMut(usize, Outcome<'a, R>)) {
+        if run.len > 0 {
+            self.show_results::<R>(run.first, 0..run.len, run.roots, show);
         }
     }
 

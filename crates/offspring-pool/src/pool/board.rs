@@ -139,6 +139,7 @@ impl Board {
         self.offset
     }
 
+    #[inline]
     pub(crate) fn words(&self) -> &'static [ChunkWord] {
         self.words
     }
@@ -148,6 +149,7 @@ impl Board {
     }
 
     /// The items of a chunk: index of the first, and how many.
+    #[inline]
     pub(crate) fn chunk(&self, index: usize) -> (usize, usize) {
         let plan = self.plan();
         let first = index as u64 * plan.chunk;

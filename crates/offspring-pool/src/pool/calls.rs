@@ -100,7 +100,7 @@ impl<'a> Calls<'a> {
         I: IntoIterator<Item = A>,
     {
         match self.run(function, items, true)? {
-            Some((active, count)) => Views::new(active, count),
+            Some((active, _)) => Views::new(active),
             None => Ok(Views::empty()),
         }
     }
@@ -149,7 +149,6 @@ impl<'a> Calls<'a> {
         let task = table.identity().map_err(failed)?;
         let me = family::me().map_err(failed)?;
         let inputs = Parcel::<[A]>::encode_slice(crew.arena, me, &items)?;
-        drop(items);
         let plan = Plan {
             task,
             layout: table.layout(),
@@ -173,6 +172,8 @@ impl<'a> Calls<'a> {
         let active = Arc::new(ActiveBoard::new(crew.arena, board, block, inputs.erase()));
         crew.announce(&active)?;
         let announced = Announced { crew, active: &active };
+        // Giving back the caller's own copy takes its time, which the workers need not wait for.
+        drop(items);
         let waited = wait(crew, &active);
         drop(announced);
         waited?;

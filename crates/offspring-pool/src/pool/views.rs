@@ -16,8 +16,9 @@ use crate::error::Result;
 ///
 /// Nothing is copied or rebuilt; the memory goes back to the arena when this is dropped.
 pub struct Views<R: Message> {
-    /// Where the results lie, in memory that `board` holds.
-    results: Vec<NonNull<Archived<R>>>,
+    /// Runs of results, each with the index of its first, in the order of the items; in memory that `board` holds.
+    runs: Vec<(usize, NonNull<[Archived<R>]>)>,
+    len: usize,
     board: Option<Arc<ActiveBoard>>,
 }
 
@@ -29,49 +30,57 @@ unsafe impl<R: Message<Archived: Sync>> Sync for Views<R> {}
 impl<R: Message> Views<R> {
     pub(crate) fn empty() -> Self {
         Self {
-            results: Vec::new(),
+            runs: Vec::new(),
+            len: 0,
             board: None,
         }
     }
 
     /// Collects the places of a board's results; the first failure, if there is one, is the error.
-    pub(crate) fn new(board: Arc<ActiveBoard>, count: usize) -> Result<Self> {
-        let mut results = Vec::with_capacity(count);
+    pub(crate) fn new(board: Arc<ActiveBoard>) -> Result<Self> {
+        let mut runs = Vec::new();
+        let mut len = 0;
         let mut failed = None;
-        board.outcomes::<R>(&mut |_, outcome| match outcome {
-            Ok(archived) => results.extend(archived.iter().map(NonNull::from)),
+        board.outcomes::<R>(&mut |first, outcome| match outcome {
+            Ok(archived) => {
+                runs.push((first, NonNull::from(archived)));
+                len += archived.len();
+            }
             Err(error) if failed.is_none() => failed = Some(error),
             Err(_) => {}
         });
-        failed.map_or(
-            Ok(Self {
-                results,
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Self {
+                runs,
+                len,
                 board: Some(board),
             }),
-            Err,
-        )
+        }
     }
 
     /// How many results there are.
     pub fn len(&self) -> usize {
-        self.results.len()
+        self.len
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.results.is_empty()
+        self.len == 0
     }
 
     /// The result of the item at `index`.
     pub fn get(&self, index: usize) -> Option<&Archived<R>> {
-        // SAFETY: a worker archived the result there and published it; `board` keeps the memory as long as `self`.
-        self.results.get(index).map(|at| unsafe { at.as_ref() })
+        let behind = self.runs.partition_point(|&(first, _)| first <= index);
+        let (first, run) = self.runs.get(behind.checked_sub(1)?)?;
+        // SAFETY: workers archived the results there and published them; `board` keeps the memory as long as `self`.
+        unsafe { run.as_ref() }.get(index - first)
     }
 
     /// The results in the order of their items.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Archived<R>> + DoubleEndedIterator {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Archived<R>> {
         // SAFETY: as in `get`.
-        self.results.iter().map(|at| unsafe { at.as_ref() })
+        self.runs.iter().flat_map(|(_, run)| unsafe { run.as_ref() })
     }
 }
 
@@ -81,7 +90,7 @@ impl<R: Message> Index<usize> for Views<R> {
     fn index(&self, index: usize) -> &Archived<R> {
         match self.get(index) {
             Some(result) => result,
-            None => panic!("there is no result {index} among {}", self.len()),
+            None => panic!("there is no result {index} among {}", self.len),
         }
     }
 }
@@ -89,7 +98,7 @@ impl<R: Message> Index<usize> for Views<R> {
 impl<R: Message> fmt::Debug for Views<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Views")
-            .field("len", &self.len())
+            .field("len", &self.len)
             .field("board", &self.board)
             .finish()
     }
