@@ -43,6 +43,15 @@ impl Tag {
         }
     }
 
+    /// The tag that [`bits`](Self::bits) gave, or 0 for none: for words that nobody else writes.
+    #[inline]
+    pub(crate) const fn from_own_bits(bits: u32) -> Option<Tag> {
+        match NonZeroU32::new(bits) {
+            Some(bits) => Some(Tag(bits)),
+            None => None,
+        }
+    }
+
     /// The tag as the low bits of a word.
     #[inline]
     pub const fn bits(self) -> u32 {

@@ -16,7 +16,7 @@ use offspring_sync::{
     AcquireError, Barrier, BarrierError, BoundedSemaphore, Condvar, CountingSemaphore, Event, LockError, Membership,
     Mutex, Once, OnceLock, ReentrantMutex, RwLock, Semaphore, Unusable,
 };
-use offspring_testing::{run_single_threaded, watchdog};
+use offspring_testing::{run_single_threaded, wait_until, watchdog};
 use support::{fork, fork_and_hold};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -501,6 +501,8 @@ fn too_many_members() {
             gone.set().unwrap();
         });
     });
+    // The other thread's place is free when it is gone for good, which is later than the scope's end.
+    assert!(wait_until(LONG, || membership.members().len() == 1));
     std::thread::scope(|scope| {
         scope.spawn(|| drop(mutex.lock().unwrap()));
     });

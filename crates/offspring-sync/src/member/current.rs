@@ -1,59 +1,66 @@
 //! Which tag the calling thread has, and how it comes and goes.
 //!
 //! The answer must cost next to nothing, as every lock asks for it, and it must be wrong in no forked child: a child has its
-//! parent's memory but not its parent's tokens. So beside the thread-local answer stands a pointer to a page that the kernel
-//! wipes in every child, however it was forked (`MADV_WIPEONFORK`): the answer counts only while that page says so.
+//! parent's memory but not its parent's tokens. So the thread-local answer bears an epoch, and counts only while one word of the
+//! process says the same. That word lies in a page that the kernel wipes in every child, however it was forked
+//! (`MADV_WIPEONFORK`).
 
-// UNSAFETY: maps a page that is wiped on fork, and reads it through a thread-local pointer.
-#![expect(unsafe_code, reason = "one MADV_WIPEONFORK page per thread")]
+// UNSAFETY: has a page wiped on fork, hangs a thread's registrations on a pthread key, and reads them through a raw pointer.
+#![expect(unsafe_code, reason = "MADV_WIPEONFORK, and a pthread key with a destructor")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr;
 use std::sync::Arc;
 
 use super::membership;
 use super::table::Table;
 use super::token;
-use crate::primitive::monotonic_nanoseconds;
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, monotonic_nanoseconds};
 use crate::raw::Lives;
 use crate::tag::Tag;
+
+/// A page of the program's own, with nothing else in it.
+#[repr(C, align(4096))]
+struct Page {
+    /// A number that no process had before in this memory: 0 until a thread registers, and again in a child. Odd otherwise.
+    epoch: AtomicU32,
+}
+
+static PAGE: Page = Page {
+    epoch: AtomicU32::new(0),
+};
+
+/// No process has this epoch.
+const NO_EPOCH: u32 = 2;
 
 /// One thread's answer. Const and without a destructor, so that reading it takes no call.
 struct Current {
     /// Which table `tag` and `table` belong to; 0 for none.
     id: Cell<u64>,
-    /// The tag's bits, or 0. Not behind the page's pointer: a lock's compare-and-swap waits for it.
+    /// The tag's bits, or 0.
     tag: Cell<u32>,
-    /// What the page holds, unless it was wiped; never 0.
+    /// The process's epoch when this was written.
     epoch: Cell<u32>,
     table: Cell<*const Table>,
-    page: Cell<*const Cell<u32>>,
+    /// Null before the first registration, [`ENDED`] after the last.
+    registrations: Cell<*mut Registrations>,
 }
 
-#[repr(transparent)]
-struct Wiped(Cell<u32>);
-
-// SAFETY: never written: threads write only to a page of their own.
-unsafe impl Sync for Wiped {}
-
-/// The page of a thread that has none.
-static WIPED: Wiped = Wiped(Cell::new(0));
+/// Stands for the registrations of a thread that has left them all.
+const ENDED: *mut Registrations = ptr::without_provenance_mut(align_of::<Registrations>());
 
 std::thread_local! {
     static CURRENT: Current = const {
         Current {
             id: Cell::new(0),
             tag: Cell::new(0),
-            epoch: Cell::new(1),
-            table: Cell::new(std::ptr::null()),
-            page: Cell::new(&raw const WIPED.0),
+            epoch: Cell::new(NO_EPOCH),
+            table: Cell::new(ptr::null()),
+            registrations: Cell::new(ptr::null_mut()),
         }
     };
-
-    static REGISTRATIONS: RefCell<Registrations> =
-        const { RefCell::new(Registrations { page: None, entries: Vec::new(), former: Vec::new() }) };
 }
 
 /// The calling thread as a member of one table. Good until the call that asked for it returns.
@@ -69,8 +76,8 @@ pub(crate) struct Me<'a> {
 impl<'a> Me<'a> {
     #[inline]
     pub(crate) fn table(self) -> &'a Table {
-        // SAFETY: set together with a tag from a table that `REGISTRATIONS` keeps until it resets the page pointer; a `Me` does not
-        // outlive the operation that asked for it, and none of those ends the thread.
+        // SAFETY: set together with a tag from a table that `Registrations` keeps until the thread ends; a `Me` does not outlive the
+        // operation that asked for it, and none of those ends the thread.
         unsafe { &*self.table }
     }
 
@@ -92,12 +99,11 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Whether the calling thread is the one that made it, and not a copy of that in a forked child, nor one that is ending.
-    /// (Guards are not `Send`: it cannot be another thread.)
+    /// Whether the calling thread is the one that made it, and not a copy of that in a forked child. (Guards are not `Send`: it
+    /// cannot be another thread.)
     #[inline]
     pub(crate) fn is_mine(self) -> bool {
-        // SAFETY: either `WIPED` or this thread's own page, which lives until the thread's destructors have reset the pointer.
-        CURRENT.with(|current| unsafe { &*current.page.get() }.get() == self.epoch)
+        PAGE.epoch.load(Ordering::Relaxed) == self.epoch
     }
 }
 
@@ -105,15 +111,14 @@ impl Claim {
 #[inline]
 pub(crate) fn cached<'a>(id: u64) -> Option<Me<'a>> {
     CURRENT.with(|current| {
-        // SAFETY: either `WIPED` or this thread's own page, which lives until the thread's destructors have reset the pointer.
-        let original = unsafe { &*current.page.get() }.get() == current.epoch.get();
-        if current.id.get() != id || !original {
+        let epoch = current.epoch.get();
+        if current.id.get() != id || PAGE.epoch.load(Ordering::Relaxed) != epoch {
             return None;
         }
-        let tag = Tag::from_bits(current.tag.get())?;
+        let tag = Tag::from_own_bits(current.tag.get())?;
         Some(Me {
             tag,
-            epoch: current.epoch.get(),
+            epoch,
             table: current.table.get(),
             of: PhantomData,
         })
@@ -127,9 +132,7 @@ pub(crate) fn cached<'a>(id: u64) -> Option<Me<'a>> {
 /// The table is full, the thread is ending, or the process is a copy whose robust list is its parent's.
 #[cold]
 pub(crate) fn join(table: &Arc<Table>) -> io::Result<Tag> {
-    REGISTRATIONS
-        .try_with(|registrations| registrations.borrow_mut().join(table))
-        .unwrap_or_else(|_| Err(ending()))
+    with_registrations(|registrations| registrations.join(table))?
 }
 
 /// The calling thread's tag in the table `id`, found among those that the process has attached.
@@ -139,13 +142,10 @@ pub(crate) fn join(table: &Arc<Table>) -> io::Result<Tag> {
 /// As [`join`]; or no such table is attached here.
 #[cold]
 pub(crate) fn find<'a>(id: u64) -> io::Result<Option<Me<'a>>> {
-    let known = REGISTRATIONS
-        .try_with(|registrations| {
-            let mut registrations = registrations.borrow_mut();
-            registrations.forget_parents_entries()?;
-            Ok(registrations.select(id))
-        })
-        .unwrap_or_else(|_| Err(ending()))?;
+    let known = with_registrations(|registrations| {
+        registrations.forget_parents_entries()?;
+        io::Result::Ok(registrations.select(id))
+    })??;
     if !known {
         let Some(table) = membership::attached(id)? else {
             return Ok(None);
@@ -159,27 +159,88 @@ fn ending() -> io::Error {
     io::Error::other("this thread is ending and has left its memberships: locks cannot be used any more")
 }
 
+/// What a thread is registered as. Hangs on a pthread key: its destructor runs after all of Rust's thread-local ones, so that a guard
+/// that lies in one of those is never dropped, nor used, under a tag that was given up.
 struct Registrations {
-    page: Option<Page>,
+    /// The process's epoch when the entries were made.
+    epoch: u32,
     entries: Vec<(Arc<Table>, Tag)>,
     /// Tables that are used no more. Kept until the thread ends: a [`Me`] further up the stack may point to one.
     former: Vec<Arc<Table>>,
+}
+
+/// Calls `body` with the calling thread's registrations. `body` calls nothing that comes back here.
+fn with_registrations<R>(body: impl FnOnce(&mut Registrations) -> R) -> io::Result<R> {
+    let mut registrations = CURRENT.with(|current| current.registrations.get());
+    if registrations == ENDED {
+        return Err(ending());
+    }
+    if registrations.is_null() {
+        let key = key()?;
+        registrations = Box::into_raw(Box::new(Registrations {
+            epoch: NO_EPOCH,
+            entries: Vec::new(),
+            former: Vec::new(),
+        }));
+        // SAFETY: a key that was created and is never deleted.
+        let status = unsafe { libc::pthread_setspecific(key, registrations.cast()) };
+        if status != 0 {
+            // SAFETY: made by `into_raw` just now, and nobody has seen it.
+            drop(unsafe { Box::from_raw(registrations) });
+            return Err(io::Error::from_raw_os_error(status));
+        }
+        CURRENT.with(|current| current.registrations.set(registrations));
+    }
+    // SAFETY: this thread's own, alive until `leave_all` puts `ENDED` in its place; and exclusive, as no call is nested in another.
+    Ok(body(unsafe { &mut *registrations }))
+}
+
+/// The key that calls [`leave_all`] when a thread ends.
+fn key() -> io::Result<libc::pthread_key_t> {
+    /// One more than the key, 0 for none yet.
+    static KEY: AtomicU64 = AtomicU64::new(0);
+    let known = KEY.load(Ordering::Acquire);
+    if known != 0 {
+        return Ok((known - 1) as libc::pthread_key_t);
+    }
+    let mut key = 0;
+    // SAFETY: a place for a key, and a destructor for the values that `with_registrations` sets.
+    let status = unsafe { libc::pthread_key_create(&raw mut key, Some(leave_all)) };
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status));
+    }
+    match KEY.compare_exchange(0, u64::from(key) + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Ok(key),
+        Err(theirs) => {
+            // SAFETY: created just now, and used by nobody.
+            unsafe { libc::pthread_key_delete(key) };
+            Ok((theirs - 1) as libc::pthread_key_t)
+        }
+    }
+}
+
+/// The end of a thread: gives its tokens back. (The main thread's are marked by the kernel, as are those of a thread that is killed.)
+extern "C" fn leave_all(registrations: *mut libc::c_void) {
+    CURRENT.with(|current| {
+        current.id.set(0);
+        current.tag.set(0);
+        current.registrations.set(ENDED);
+    });
+    // SAFETY: the value that `with_registrations` set for this thread, which nobody can reach any more.
+    let registrations = unsafe { Box::from_raw(registrations.cast::<Registrations>()) };
+    if registrations.epoch == PAGE.epoch.load(Ordering::Relaxed) {
+        for (table, tag) in &registrations.entries {
+            table.deregister(*tag);
+        }
+    }
 }
 
 impl Registrations {
     fn join(&mut self, table: &Arc<Table>) -> io::Result<Tag> {
         self.forget_parents_entries()?;
         if !self.select(table.id()) {
-            let page = match self.page.take() {
-                Some(page) => page,
-                None => Page::map()?,
-            };
-            let page = self.page.insert(page);
+            self.epoch = epoch()?;
             let tag = table.register()?;
-            if page.word().get() == 0 {
-                // The time: no two processes that have the same memory, one after another, register at the same nanosecond.
-                page.word().set(monotonic_nanoseconds() as u32 | 1);
-            }
             self.entries.push((Arc::clone(table), tag));
             self.select(table.id());
         }
@@ -198,23 +259,21 @@ impl Registrations {
             |(table, tag): &mut (Arc<Table>, Tag)| table.id() == id && table.life(*tag).is_none_or(|life| life.dead);
         self.former
             .extend(self.entries.extract_if(.., dead).map(|(table, _)| table));
-        let (Some(page), Some((table, tag))) = (&self.page, self.entries.iter().find(|(table, _)| table.id() == id))
-        else {
+        let Some((table, tag)) = self.entries.iter().find(|(table, _)| table.id() == id) else {
             return false;
         };
         CURRENT.with(|current| {
             current.table.set(Arc::as_ptr(table));
             current.tag.set(tag.bits());
-            current.epoch.set(page.word().get());
+            current.epoch.set(self.epoch);
             current.id.set(id);
-            current.page.set(page.word());
         });
         true
     }
 
     /// In a forked child: drops what was the parent's without touching its tokens.
     fn forget_parents_entries(&mut self) -> io::Result<()> {
-        if self.entries.is_empty() || self.page.as_ref().is_some_and(|page| page.word().get() != 0) {
+        if self.entries.is_empty() || self.epoch == PAGE.epoch.load(Ordering::Relaxed) {
             return Ok(());
         }
         // libc's fork empties the list of robust mutexes. A raw clone does not, and then the list leads through the parent's
@@ -230,58 +289,46 @@ impl Registrations {
     }
 }
 
-impl Drop for Registrations {
-    fn drop(&mut self) {
-        CURRENT.with(|current| current.page.set(&raw const WIPED.0));
-        let Some(page) = &self.page else { return };
-        if page.word().get() != 0 {
-            for (table, tag) in &self.entries {
-                table.deregister(*tag);
-            }
-        }
-    }
+/// This process's epoch; begins it if there is none yet.
+fn epoch() -> io::Result<u32> {
+    wipe_on_fork()?;
+    // The time: no two processes that have the same memory, one after another, begin at the same nanosecond.
+    let fresh = monotonic_nanoseconds() as u32 | 1;
+    Ok(
+        match PAGE
+            .epoch
+            .compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Ok(_) => fresh,
+            Err(begun) => begun,
+        },
+    )
 }
 
-/// An anonymous page that reads as zeros in every child.
-struct Page(NonNull<Cell<u32>>);
-
-impl Page {
-    fn map() -> io::Result<Page> {
-        let len = size_of::<Cell<u32>>();
-        // SAFETY: a new private mapping at an address of the kernel's choice.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+/// Has the page wiped in children. Idempotent; a child's page is wiped in its own children, too.
+fn wipe_on_fork() -> io::Result<()> {
+    // SAFETY: exactly the page, which holds nothing else. It is zero-initialised, so it lies in anonymous private memory.
+    let status = unsafe {
+        libc::madvise(
+            (&raw const PAGE).cast_mut().cast(),
+            size_of::<Page>(),
+            libc::MADV_WIPEONFORK,
+        )
+    };
+    if status == 0 {
+        return Ok(());
+    }
+    // Larger pages than the program was linked for, or a kernel before 4.14: then libc's fork wipes it, and a raw clone does not.
+    static HANDLER: AtomicU32 = AtomicU32::new(0);
+    if HANDLER.swap(1, Ordering::Relaxed) == 0 {
+        extern "C" fn wipe() {
+            PAGE.epoch.store(0, Ordering::Relaxed);
         }
-        let Some(page) = NonNull::new(page.cast::<Cell<u32>>()) else {
-            return Err(io::Error::other("mmap returned address 0"));
-        };
-        let page = Page(page);
-        // SAFETY: the page mapped above; a length is rounded up to it.
-        if unsafe { libc::madvise(page.0.as_ptr().cast(), len, libc::MADV_WIPEONFORK) } != 0 {
-            return Err(io::Error::last_os_error());
+        // SAFETY: the handler stores one word.
+        let status = unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
+        if status != 0 {
+            return Err(io::Error::from_raw_os_error(status));
         }
-        Ok(page)
     }
-
-    fn word(&self) -> &Cell<u32> {
-        // SAFETY: mapped until drop, zeroed by the kernel, and only this thread uses it.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping that `map` made; `Registrations` reset the pointer to it before.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Cell<u32>>()) };
-    }
+    Ok(())
 }
