@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fmt, io, process, thread};
 
@@ -50,6 +51,8 @@ pub(crate) struct Crew {
     pub(super) changed: Condvar,
     /// Wakes the supervisor.
     pub(super) alarm: EventFd,
+    /// The supervisor's thread, until somebody has joined it.
+    supervisor: Mutex<Option<JoinHandle<()>>>,
     /// The process that made the pool: a forked copy of it must not touch the workers.
     pid: u32,
 }
@@ -125,6 +128,7 @@ impl Crew {
             state: Mutex::new(state),
             changed: Condvar::new(),
             alarm,
+            supervisor: Mutex::new(None),
             pid: process::id(),
         });
         let started = crew.start_workers(workers).and_then(|epoll| {
@@ -134,9 +138,12 @@ impl Crew {
                 .spawn(move || supervised.supervise(&epoll))
                 .map_err(|error| Error::os("cannot start the supervisor of a pool", error))
         });
-        if let Err(error) = started {
-            crew.dismiss();
-            return Err(error);
+        match started {
+            Ok(supervisor) => *crew.supervisor.lock() = Some(supervisor),
+            Err(error) => {
+                crew.dismiss();
+                return Err(error);
+            }
         }
         Ok(crew)
     }
@@ -314,8 +321,13 @@ impl Crew {
     /// Waits until the last worker is gone.
     ///
     /// # Errors
-    /// When the pool is still open, or has given up.
+    /// When the pool is still open, has given up, or is another process's.
     pub(crate) fn join(&self) -> Result<()> {
+        if !self.is_mine() {
+            return Err(Error::invalid(
+                "the pool belongs to the parent of this process, which joins it",
+            ));
+        }
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Open) {
             return Err(Error::invalid(
@@ -325,6 +337,13 @@ impl Crew {
         while !state.finished {
             self.changed.wait(&mut state);
         }
+        drop(state);
+        // With the thread go its descriptors, and this process may have no other and be about to fork. Whoever else
+        // joins waits here for the lock. It has done all its work: how it ended says nothing.
+        let mut supervisor = self.supervisor.lock();
+        let _ = supervisor.take().map(JoinHandle::join);
+        drop(supervisor);
+        let state = self.state.lock();
         match state.phase {
             Phase::Broken(_) => state.check_alive(),
             _ => Ok(()),
