@@ -83,6 +83,27 @@ const EXAMPLES: &[Example] = &[
         // The signature of a PNG, and the header with 3840 and 2160.
         writes: Some(("fractal.png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x0f\0\0\0\x08\x70")),
     },
+    Example {
+        name: "shared_counter",
+        arguments: &[],
+        expected: Expected::Lines(&["4 processes counted to 400000"]),
+        writes: None,
+    },
+    Example {
+        name: "barrier",
+        arguments: &[],
+        expected: Expected::Contains(&["4 processes took 2000 steps together", "\nverified\n"]),
+        writes: None,
+    },
+    Example {
+        name: "owner_died",
+        arguments: &[],
+        expected: Expected::Contains(&[
+            "the process inside the lock was killed by SIGABRT",
+            "\nthe owner of the lock died and left [70, 0]\nrepaired: [70, 30]\n",
+        ]),
+        writes: None,
+    },
 ];
 
 /// Builds the examples with optimisation and checks the output of each.

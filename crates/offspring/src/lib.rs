@@ -28,10 +28,12 @@
 //! | one function in a process of its own | [`Process::spawn`] |
 //! | the same with everything this process has in memory | [`Process::fork`] |
 //! | a value or an array that every process sees | [`Shared`], [`SharedSlice`] |
+//! | a value that several processes change | [`Shared`] of a [`Mutex`], a [`RwLock`] or a [`Value`] |
+//! | processes that wait for each other | [`Barrier`], [`Event`], [`Condvar`], [`Semaphore`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
-//! (segments, mappings, the arena), [`sync`] (what processes wait on), [`queue`] (messages), [`pool`].
+//! (segments, mappings, the arena), [`sync`] (locks that outlive their owners), [`queue`] (messages), [`pool`].
 //!
 //! # How it works, in short
 //!
@@ -50,6 +52,11 @@ pub use offspring_pool::{
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
 pub use offspring_queue::{Message, rkyv};
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
+pub use offspring_sync::{
+    Barrier, BarrierError, BarrierWaitResult, BoundedSemaphore, Condvar, CountingSemaphore, Event, LockError, Mutex,
+    MutexGuard, Once, OnceLock, ReentrantMutex, ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Semaphore, Value,
+};
 
 pub use offspring_pool as pool;
 pub use offspring_process as process;
