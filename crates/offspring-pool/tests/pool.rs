@@ -84,7 +84,7 @@ fn views_outlive_calls_and_the_pool() {
     drop(pool);
     for (k, views) in (0_u8..).zip(views) {
         assert!(views[0].iter().all(|&n| n == k) && views[1].iter().all(|&n| n == k + 100));
-        assert!(views.iter().rev().len() == 2 && !views.is_empty());
+        assert!(views.iter().rev().count() == 2 && !views.is_empty());
     }
 }
 

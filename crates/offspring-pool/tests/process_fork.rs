@@ -250,10 +250,11 @@ fn a_captured_pool_says_whose_it_is() {
         let refused = pool.map(|n: u8| n, [1, 2]).unwrap_err().to_string();
         pool.close();
         pool.terminate();
-        drop(pool.join());
-        refused
+        (refused, pool.join().unwrap_err().to_string())
     });
-    assert!(refused.unwrap().result().unwrap().contains("parent of this process"));
+    let (called, joined) = refused.unwrap().result().unwrap();
+    assert!(called.contains("parent of this process"), "{called}");
+    assert!(joined.contains("parent of this process"), "{joined}");
 }
 
 fn fork_is_refused_beside_threads() {

@@ -130,10 +130,7 @@ pub(crate) fn descendants(of: u32) -> Vec<u32> {
         .expect("/proc can be listed")
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            Some((pid, stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?))
-        })
+        .filter_map(|pid: u32| Some((pid, parent_of(pid)?)))
         .collect();
     let mut found = vec![of];
     let mut next = 0;
@@ -142,4 +139,18 @@ pub(crate) fn descendants(of: u32) -> Vec<u32> {
         next += 1;
     }
     found.split_off(1)
+}
+
+/// The children of this process, zombies included.
+pub(crate) fn children() -> Vec<u32> {
+    let me = std::process::id();
+    descendants(me)
+        .into_iter()
+        .filter(|&pid| parent_of(pid) == Some(me))
+        .collect()
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
