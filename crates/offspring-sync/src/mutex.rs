@@ -7,6 +7,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use offspring_shm::ShmSafe;
@@ -62,6 +63,9 @@ pub struct Mutex<T> {
 unsafe impl<T: Send> Send for Mutex<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Mutex<T> {}
+// A panic under the lock is reported to the next owner: nobody sees a broken value unawares.
+impl<T> UnwindSafe for Mutex<T> {}
+impl<T> RefUnwindSafe for Mutex<T> {}
 // SAFETY: words without addresses, and a value that may live in shared memory itself; the words are checked before they are used.
 unsafe impl<T: ShmSafe> ShmSafe for Mutex<T> {}
 

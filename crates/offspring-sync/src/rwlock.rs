@@ -7,6 +7,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use offspring_shm::ShmSafe;
@@ -54,6 +55,9 @@ pub struct RwLock<T, const READERS: usize = 32> {
 unsafe impl<T: Send, const READERS: usize> Send for RwLock<T, READERS> {}
 // SAFETY: readers of several threads share it, writers move it.
 unsafe impl<T: Send + Sync, const READERS: usize> Sync for RwLock<T, READERS> {}
+// A panic under the lock is reported to the next owner: nobody sees a broken value unawares.
+impl<T, const READERS: usize> UnwindSafe for RwLock<T, READERS> {}
+impl<T, const READERS: usize> RefUnwindSafe for RwLock<T, READERS> {}
 // SAFETY: words without addresses, and a value that may live in shared memory itself; the words are checked before they are used.
 unsafe impl<T: ShmSafe, const READERS: usize> ShmSafe for RwLock<T, READERS> {}
 

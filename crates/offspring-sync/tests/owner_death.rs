@@ -22,6 +22,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     run_single_threaded(&[
+        ("mutex_owner_that_the_kernel_missed", mutex_owner_that_the_kernel_missed),
         ("mutex_owner", mutex_owner),
         ("mutex_owner_with_many_sleepers", mutex_owner_with_many_sleepers),
         ("mutex_unrepaired", mutex_unrepaired),
@@ -191,6 +192,26 @@ fn mutex_owner_execs() {
         "a new program does not hold the old one's locks"
     );
     owner.kill();
+}
+
+/// The kernel gives up on a thread's robust list after 2048 entries, and the token is the oldest: then /proc tells.
+fn mutex_owner_that_the_kernel_missed() {
+    let _watchdog = watchdog(LONG);
+    let mutex = Shared::new(Mutex::new(0_u64)).unwrap();
+    let owner = fork_and_hold(|| {
+        std::mem::forget(mutex.lock());
+        support::hold_robust_mutexes(2100);
+    });
+    let waiter = fork(|| {
+        assert!(matches!(mutex.lock(), Err(LockError::OwnerDied(_))));
+    });
+    waiter.await_sleep();
+    owner.kill();
+    let holder = mutex.holder().unwrap();
+    assert!(!holder.dead, "the kernel was not to mark it: this test tests nothing");
+    let ((), elapsed) = timed(|| waiter.join());
+    assert!(elapsed < NAP, "took {elapsed:?}");
+    assert!(elapsed > PROMPT, "too fast for /proc: this test tests nothing");
 }
 
 fn mutex_waiter() {

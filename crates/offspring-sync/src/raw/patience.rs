@@ -14,6 +14,12 @@ const SPIN_BUDGET: Duration = Duration::from_micros(14);
 /// they sleep in their turn, and so on for ever: unless one of them spins for longer than a wake takes.
 const STEADY_BUDGET: Duration = Duration::from_micros(120);
 
+/// Each look at a contended lock takes its line away from the owner, who then waits for it: up to 64 pauses between two.
+const LOOK_SELDOM: u32 = 6;
+
+/// Nobody is slowed down by a look at a barrier: up to 16 pauses between two.
+const LOOK_OFTEN: u32 = 4;
+
 /// After this many spins in a row that ended in a sleep, spinning stops ...
 const FAILURES_BEFORE_REST: u32 = 3;
 
@@ -33,6 +39,8 @@ std::thread_local! {
 #[derive(Debug)]
 pub struct Spin {
     budget: Duration,
+    /// The pauses between two looks double up to 2 to the power of this.
+    coarseness: u32,
     round: u32,
     until: Option<Instant>,
     allowed: bool,
@@ -41,17 +49,18 @@ pub struct Spin {
 impl Spin {
     /// A fresh right to spin, unless this thread's last spins all failed.
     pub fn new() -> Self {
-        Spin::within(SPIN_BUDGET)
+        Spin::within(SPIN_BUDGET, LOOK_SELDOM)
     }
 
     /// As [`new`](Self::new), for a wait in which the others may have to be woken first.
     pub fn steady() -> Self {
-        Spin::within(STEADY_BUDGET)
+        Spin::within(STEADY_BUDGET, LOOK_OFTEN)
     }
 
-    fn within(budget: Duration) -> Self {
+    fn within(budget: Duration, coarseness: u32) -> Self {
         Spin {
             budget,
+            coarseness,
             allowed: REAL && processors() > 1 && !at_rest(),
             ..Spin::none()
         }
@@ -61,6 +70,7 @@ impl Spin {
     pub const fn none() -> Self {
         Spin {
             budget: SPIN_BUDGET,
+            coarseness: LOOK_SELDOM,
             round: 0,
             until: None,
             allowed: false,
@@ -73,14 +83,14 @@ impl Spin {
         if !self.allowed {
             return false;
         }
-        for _ in 0..(1 << self.round.min(4)) {
+        for _ in 0..(1 << self.round.min(self.coarseness)) {
             primitive::spin_loop();
         }
         self.round += 1;
         if self.round < 6 {
             return true;
         }
-        // The clock is asked every 16 pauses only, and not at all in the shortest waits.
+        // The clock is asked once per look, and not at all in the shortest waits.
         let now = Instant::now();
         let until = *self.until.get_or_insert(now + self.budget);
         if now < until {

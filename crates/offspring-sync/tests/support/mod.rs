@@ -188,3 +188,18 @@ pub(crate) fn handle_and_ignore(signal: i32) {
 pub(crate) fn signals_seen() -> u32 {
     SIGNALS.load(std::sync::atomic::Ordering::Relaxed)
 }
+
+/// Locks so many robust mutexes in memory of its own, for good.
+pub(crate) fn hold_robust_mutexes(count: usize) {
+    // SAFETY: the mutexes are zeroed, then initialised, in memory that is never freed.
+    unsafe {
+        let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
+        libc::pthread_mutexattr_init(&raw mut attributes);
+        libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
+        for _ in 0..count {
+            let mutex = Box::into_raw(Box::new(std::mem::zeroed::<libc::pthread_mutex_t>()));
+            assert_eq!(libc::pthread_mutex_init(mutex, &raw const attributes), 0);
+            assert_eq!(libc::pthread_mutex_lock(mutex), 0);
+        }
+    }
+}
