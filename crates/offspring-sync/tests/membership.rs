@@ -1,22 +1,31 @@
 //! The membership table: who gets in, who is known to be dead, and that nobody is taken for somebody else.
 
+// UNSAFETY: lays a membership and a mutex over a mapping, as a user of the crate alone does.
+#![expect(unsafe_code, reason = "puts objects into a raw mapping")]
+
 mod support;
 
 use std::collections::HashSet;
-use std::process::ExitCode;
-use std::sync::Barrier;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, ExitCode};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use offspring_shm::{Shared, SharedSlice};
-use offspring_sync::{Membership, Mutex, Tag};
+use offspring_shm::{Mapping, Segment, Shared, SharedSlice};
+use offspring_sync::{LockError, Membership, Mutex, Tag};
 use offspring_testing::{run_single_threaded, wait_until, watchdog};
 use support::{fork, fork_and_hold, sleep_for_ever};
 
 const LONG: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
+    if let Ok(descriptor) = std::env::var(STRANGER) {
+        be_a_stranger(descriptor.parse().unwrap());
+    }
     run_single_threaded(&[
+        ("strangers_meet_in_a_mapping", strangers_meet_in_a_mapping),
         ("deaths_are_known", deaths_are_known),
         ("thousands_at_once", thousands_at_once),
         ("many_come_and_go", many_come_and_go),
@@ -24,6 +33,71 @@ fn main() -> ExitCode {
         ("every_process_has_its_own_tag", every_process_has_its_own_tag),
         ("members_are_described", members_are_described),
     ])
+}
+
+/// Tells a process that this binary started again which descriptor it was given.
+const STRANGER: &str = "OFFSPRING_STRANGER_DESCRIPTOR";
+
+/// Where the mutex lies in the mapping, behind the table.
+const MUTEX_AT: usize = Membership::bytes_for(50);
+
+/// A membership and a mutex in a mapping, for a process that has nothing else in common with this one.
+fn meeting_place(segment: &Segment) -> (Arc<Mapping>, NonNull<Mutex<[u64; 2]>>) {
+    let mapping = Arc::new(segment.map().unwrap());
+    // SAFETY: inside the mapping, which is larger.
+    let mutex = unsafe { mapping.as_ptr().add(MUTEX_AT).cast() };
+    (mapping, mutex)
+}
+
+fn be_a_stranger(descriptor: i32) -> ! {
+    // SAFETY: the parent left this descriptor open for us, and nobody else here knows it.
+    let segment = Segment::from_fd(unsafe { OwnedFd::from_raw_fd(descriptor) }).unwrap();
+    let (mapping, mutex) = meeting_place(&segment);
+    // SAFETY: the parent made the table there, and both keep to the protocol.
+    let membership =
+        unsafe { Membership::attach_at(mapping.as_ptr(), MUTEX_AT, Arc::<Mapping>::clone(&mapping)) }.unwrap();
+    // SAFETY: the parent made the mutex there.
+    let mutex = unsafe { mutex.as_ref() };
+    let mut pair = mutex.lock().unwrap();
+    assert_eq!(*pair, [1, 1]);
+    assert_eq!(membership.members().len(), 2);
+    pair[0] = 2;
+    sleep_for_ever();
+}
+
+fn strangers_meet_in_a_mapping() {
+    let _watchdog = watchdog(LONG);
+    let segment = Segment::anonymous("meeting", MUTEX_AT + 4096).unwrap();
+    let (mapping, place) = meeting_place(&segment);
+    // SAFETY: nobody else has the mapping yet, and the Arc keeps it.
+    let membership =
+        unsafe { Membership::init_at(mapping.as_ptr(), MUTEX_AT, 50, Arc::<Mapping>::clone(&mapping)) }.unwrap();
+    // SAFETY: as above; behind the table.
+    unsafe { place.write(Mutex::new_in(&membership, [0, 0])) };
+    // SAFETY: written just now.
+    let mutex = unsafe { place.as_ref() };
+    *mutex.lock().unwrap() = [1, 1];
+
+    // The number must survive the exec.
+    // SAFETY: our own descriptor; the copy is closed below.
+    let descriptor = unsafe { libc::fcntl(segment.as_fd().as_raw_fd(), libc::F_DUPFD, 100) };
+    let mut stranger = Command::new(std::env::current_exe().unwrap())
+        .env(STRANGER, descriptor.to_string())
+        .spawn()
+        .unwrap();
+    // SAFETY: opened just now.
+    unsafe { libc::close(descriptor) };
+    assert!(wait_until(LONG, || mutex
+        .holder()
+        .is_some_and(|holder| holder.pid == stranger.id())));
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    let Err(LockError::OwnerDied(mut pair)) = mutex.lock() else {
+        panic!("not told of the stranger's death")
+    };
+    assert_eq!(*pair, [2, 1], "half-written, as it said");
+    *pair = [2, 2];
+    pair.mark_consistent();
 }
 
 fn deaths_are_known() {
