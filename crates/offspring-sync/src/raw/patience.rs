@@ -185,8 +185,8 @@ impl Naps {
     pub fn ran_out(&mut self) -> bool {
         self.length = (self.length * 2).min(LONGEST_NAP);
         self.taken += 1;
-        // 50 + 100 + 200 milliseconds: from the third nap on, at each.
-        self.taken >= 3
+        // After 50 + 100 + 200 milliseconds, some times more while the naps grow, and then every few seconds.
+        self.taken >= 3 && (self.taken < 7 || self.taken.is_multiple_of(4))
     }
 }
 
