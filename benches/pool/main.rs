@@ -114,12 +114,17 @@ fn values() -> Vec<Case> {
             Implementation::cpython(),
         ],
     };
+    let mut argument = value(
+        "value/arg_256MiB",
+        "one call with a 256 MiB argument from memory that the caller keeps; moved: from a vector that the call takes, \
+         and frees; limit: memcpy into warm memory",
+        ours::argument,
+    );
+    argument
+        .implementations
+        .insert(1, Implementation::new("offspring_moved", ours::moved));
     vec![
-        value(
-            "value/arg_256MiB",
-            "one call with a 256 MiB argument from the caller's own memory; limit: memcpy into warm memory",
-            ours::argument,
-        ),
+        argument,
         value(
             "value/inplace_256MiB",
             "one call with 256 MiB that lie in shared memory and are read there; limit: memcpy into warm memory",

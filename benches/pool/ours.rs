@@ -60,8 +60,18 @@ fn look(bytes: &ArchivedVec<u8>) -> (u64, u8) {
     (bytes.len() as u64, bytes[PLACE])
 }
 
-/// The argument is written into the arena, and read there.
+/// The argument is copied from memory that the caller keeps into the arena, and read there.
 pub(crate) fn argument(setting: &Setting) -> Result<f64, String> {
+    let pool = Pool::new(2).map_err(words)?;
+    let value = vec![7_u8; BYTES];
+    setting.microseconds(|| {
+        let written = SharedSlice::from_slice(&value).map_err(|error| error.to_string())?;
+        check_look(&pool.map(look_in_place, [written.clone()]).map_err(words)?)
+    })
+}
+
+/// The argument is moved into the call, which writes it into the arena and gives the caller's own memory back.
+pub(crate) fn moved(setting: &Setting) -> Result<f64, String> {
     let pool = Pool::new(2).map_err(words)?;
     setting.sample(|| {
         // The call takes it, so each gets its own.

@@ -78,11 +78,45 @@ impl<R: Message> Views<R> {
     }
 
     /// The results in the order of their items.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Archived<R>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Archived<R>> + DoubleEndedIterator {
         // SAFETY: as in `get`.
-        self.runs.iter().flat_map(|(_, run)| unsafe { run.as_ref() })
+        let runs = self.runs.iter().map(|(_, run)| unsafe { run.as_ref() });
+        Iter {
+            results: runs.flatten(),
+            left: self.len,
+        }
     }
 }
+
+/// The results of many runs, of which it is known how many they are.
+struct Iter<I> {
+    results: I,
+    left: usize,
+}
+
+impl<I: Iterator> Iterator for Iter<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        let next = self.results.next()?;
+        self.left -= 1;
+        Some(next)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<I: DoubleEndedIterator> DoubleEndedIterator for Iter<I> {
+    fn next_back(&mut self) -> Option<I::Item> {
+        let next = self.results.next_back()?;
+        self.left -= 1;
+        Some(next)
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Iter<I> {}
 
 impl<R: Message> Index<usize> for Views<R> {
     type Output = Archived<R>;
