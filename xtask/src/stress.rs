@@ -14,11 +14,18 @@ struct Suite {
     test: &'static str,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "arena",
-    package: "offspring-shm",
-    test: "kill",
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "arena",
+        package: "offspring-shm",
+        test: "kill",
+    },
+    Suite {
+        name: "locks",
+        package: "offspring-sync",
+        test: "torture",
+    },
+];
 
 /// The number of seconds each suite of the run may take.
 const SECONDS: &str = "OFFSPRING_TORTURE_SECONDS";
