@@ -295,6 +295,10 @@ impl<'a> RawRwLock<'a> {
     ) -> Result<(), Refused> {
         // PAIRS: reader-seated
         fence(Ordering::SeqCst);
+        // Its own seat first: a thread that waits for itself is told so, whoever else reads.
+        if self.cells.iter().any(|cell| cell.word.load(Ordering::Relaxed) == me.bits()) {
+            return Err(Refused::AlreadyHeld);
+        }
         for cell in self.cells {
             let word = &cell.word;
             let mut spin = Spin::new();
@@ -307,9 +311,6 @@ impl<'a> RawRwLock<'a> {
                     break;
                 }
                 let reader = Tag::from_bits(seen).ok_or(Refused::Corrupted(seen))?;
-                if reader == me {
-                    return Err(Refused::AlreadyHeld);
-                }
                 let life = lives.life(reader).ok_or(Refused::Corrupted(seen))?;
                 if life.dead {
                     if word
