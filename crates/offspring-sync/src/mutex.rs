@@ -222,12 +222,15 @@ impl<T> fmt::Debug for Mutex<T> {
 pub struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
     claim: Claim,
-    /// The mark is on the data and nobody has repaired it.
-    ruined: bool,
-    /// Whether the thread was panicking when it took the lock: then its panic says nothing about the data.
-    panicking: bool,
+    /// [`RUINED`] and [`PANICKING`]; a whole word, as two bytes that are copied with their padding stall.
+    notes: usize,
     not_send: PhantomData<*const ()>,
 }
+
+/// The mark is on the data and nobody has repaired it.
+const RUINED: usize = 1;
+/// The thread was panicking when it took the lock: then its panic says nothing about the data.
+const PANICKING: usize = 2;
 
 // SAFETY: a shared guard gives only `&T`.
 unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
@@ -235,19 +238,21 @@ unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
 impl<'a, T> MutexGuard<'a, T> {
     #[inline]
     fn new(mutex: &'a Mutex<T>, claim: Claim, acquired: Acquired) -> Self {
-        let panicking = std::thread::panicking();
+        let mut notes = if std::thread::panicking() { PANICKING } else { 0 };
+        if acquired != Acquired::Clean {
+            notes |= RUINED;
+        }
         MutexGuard {
             mutex,
             claim,
-            ruined: acquired != Acquired::Clean,
-            panicking,
+            notes,
             not_send: PhantomData,
         }
     }
 
     /// Declares the value repaired: the owners after this one are not told of the death any more.
     pub fn mark_consistent(&mut self) {
-        self.ruined = false;
+        self.notes &= !RUINED;
         self.mutex.core.forget_ruin();
     }
 
@@ -264,15 +269,24 @@ impl<'a, T> MutexGuard<'a, T> {
 
     #[inline]
     fn give_back(&self) -> Result<(), NotOwner> {
-        let ruined = if self.ruined {
-            Some(self.mutex.core.ruin())
-        } else if !self.panicking && std::thread::panicking() {
-            Some(Ruin::Panic)
-        } else {
-            None
-        };
-        self.mutex.core.give_back(self.claim, ruined)
+        if self.notes == 0 && !std::thread::panicking() {
+            return self.mutex.core.give_back(self.claim, None);
+        }
+        give_back_slow(&self.mutex.core, self.claim, self.notes)
     }
+}
+
+/// Takes the guard's parts, not the guard, which could then not stay in registers.
+#[cold]
+fn give_back_slow(core: &CoreLock, claim: Claim, notes: usize) -> Result<(), NotOwner> {
+    let ruined = if notes & RUINED != 0 {
+        Some(core.ruin())
+    } else if notes & PANICKING == 0 && std::thread::panicking() {
+        Some(Ruin::Panic)
+    } else {
+        None
+    };
+    core.give_back(claim, ruined)
 }
 
 impl<'a, T> Suspend for MutexGuard<'a, T> {
