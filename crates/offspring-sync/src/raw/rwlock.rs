@@ -296,7 +296,11 @@ impl<'a> RawRwLock<'a> {
         // PAIRS: reader-seated
         fence(Ordering::SeqCst);
         // Its own seat first: a thread that waits for itself is told so, whoever else reads.
-        if self.cells.iter().any(|cell| cell.word.load(Ordering::Relaxed) == me.bits()) {
+        if self
+            .cells
+            .iter()
+            .any(|cell| cell.word.load(Ordering::Relaxed) == me.bits())
+        {
             return Err(Refused::AlreadyHeld);
         }
         for cell in self.cells {
