@@ -225,7 +225,7 @@ fn fork_is_refused_where_there_are_threads() {
 #[test]
 fn a_panic_is_printed_by_the_child() {
     let _scene = Scene::new();
-    const TEST: &str = "a_panic_is_printed_by_the_child";
+    const TEST: &str = "relatives::a_panic_is_printed_by_the_child";
     if role().is_some() {
         assert!(
             Process::spawn(|| -> u8 { panic!("printed once") }, ())
@@ -244,7 +244,7 @@ fn a_panic_is_printed_by_the_child() {
 
 #[test]
 fn closed_streams_do_no_harm() {
-    const TEST: &str = "closed_streams_do_no_harm";
+    const TEST: &str = "relatives::closed_streams_do_no_harm";
     const DONE: i32 = 33;
     if role().is_some() {
         let scene = Scene::new();
