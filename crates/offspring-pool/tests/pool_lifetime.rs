@@ -170,7 +170,7 @@ fn dropping_a_pool_in_a_panic_is_quick() {
     let _scene = Scene::new();
     let started = flags(1);
     let thread = thread::spawn({
-        let started = started;
+        let started = started.clone();
         move || {
             let pool = Pool::new(2).unwrap();
             let _error = pool.chunk_size(1).map(
