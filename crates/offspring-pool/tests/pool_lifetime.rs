@@ -189,6 +189,7 @@ fn dropping_a_pool_in_a_panic_is_quick() {
         }
     });
     assert!(thread.join().is_err());
+    assert_eq!(started[0].load(Relaxed), 1);
 }
 
 #[test]

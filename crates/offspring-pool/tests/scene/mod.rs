@@ -26,7 +26,12 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let watchdog = watchdog(LIMIT);
+        Self::lasting(LIMIT)
+    }
+
+    /// For a test that takes longer than others.
+    pub(crate) fn lasting(limit: Duration) -> Self {
+        let watchdog = watchdog(limit);
         // The arena is made once for the life of the process. The hook for panics is, too.
         family::arena().expect("the arena can be made");
         let leaks = LeakCheck::new();
