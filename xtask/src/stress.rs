@@ -25,6 +25,11 @@ const SUITES: &[Suite] = &[
         package: "offspring-sync",
         test: "torture",
     },
+    Suite {
+        name: "pool",
+        package: "offspring-pool",
+        test: "torture",
+    },
 ];
 
 /// The number of seconds each suite of the run may take.
