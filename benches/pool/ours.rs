@@ -66,7 +66,7 @@ pub(crate) fn argument(setting: &Setting) -> Result<f64, String> {
     let value = vec![7_u8; BYTES];
     setting.microseconds(|| {
         let written = SharedSlice::from_slice(&value).map_err(|error| error.to_string())?;
-        check_look(&pool.map(look_in_place, [written.clone()]).map_err(words)?)
+        check_look(&pool.map(look_in_place, [written]).map_err(words)?)
     })
 }
 

@@ -54,25 +54,21 @@ impl Start {
         self.words
     }
 
-    /// Starts a process of the family.
+    /// Starts a process of the family, for which `owner` was reserved.
     ///
     /// # Errors
     /// When it cannot be started; the tag has been given back then.
-    pub(crate) fn launch(&self, launcher: &Launcher, entry: &'static EntryPoint) -> io::Result<(Child, Owner)> {
-        let arena = family::arena()?;
-        let owner = family::reserve_child()?;
+    pub(crate) fn launch(&self, launcher: &Launcher, entry: &'static EntryPoint, owner: Owner) -> io::Result<Child> {
         let words = [u64::from(owner.raw())].into_iter().chain(self.words);
         let mut payload: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
         payload.extend_from_slice(self.names.own.as_bytes());
         payload.push(0);
         payload.extend_from_slice(self.names.parent.as_bytes());
-        match launcher.start(entry, &payload, &[arena.as_fd()]) {
-            Ok(child) => Ok((child, owner)),
-            Err(error) => {
-                release(owner);
-                Err(error)
-            }
+        let started = family::arena().and_then(|arena| launcher.start(entry, &payload, &[arena.as_fd()]));
+        if started.is_err() {
+            release(owner);
         }
+        started
     }
 
     /// Joins the family in a process that was just started.

@@ -223,3 +223,15 @@ fn values_survive_a_worker_and_go_with_the_last_one() {
     }
     eventually("both are replaced", || pool.pids().len() == 2);
 }
+
+#[test]
+fn the_last_handle_may_be_moved_into_a_call() {
+    let _scene = Scene::new();
+    let sum = |numbers: SharedSlice<u64>| numbers.iter().sum::<u64>();
+    let pool = Pool::new(2).unwrap();
+    let numbers = || SharedSlice::from_slice(&[1_u64, 2, 3]).unwrap();
+    for _ in 0..50 {
+        assert_eq!(pool.map(sum, [numbers(), numbers(), numbers()]).unwrap(), [6, 6, 6]);
+        assert_eq!(Process::spawn(sum, numbers()).unwrap().result().unwrap(), 6);
+    }
+}

@@ -172,10 +172,10 @@ impl<'a> Calls<'a> {
         let active = Arc::new(ActiveBoard::new(crew.arena, board, block, inputs.erase()));
         crew.announce(&active)?;
         let announced = Announced { crew, active: &active };
-        // Giving back the caller's own copy takes its time, which the workers need not wait for.
-        drop(items);
         let waited = wait(crew, &active);
         drop(announced);
+        // Not before: an item may hold the last handle of something shared, which the workers have to take first.
+        drop(items);
         waited?;
         Ok(Some((active, count)))
     }

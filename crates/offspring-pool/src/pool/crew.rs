@@ -171,7 +171,8 @@ impl Crew {
         };
         let words = [self.block.offset, index as u64, self.recipe.most_tasks, task, argument];
         let start = Start::new(&format!("PoolWorker-{}", index + 1), words);
-        let (child, owner) = start.launch(&self.recipe.launcher, &WORKER)?;
+        let owner = family::reserve_child()?;
+        let child = start.launch(&self.recipe.launcher, &WORKER, owner)?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, index as u64);
         if let Err(errno) = epoll.add(child.as_fd(), event) {
             // Dropping the child kills and reaps it.

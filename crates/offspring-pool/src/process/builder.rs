@@ -171,14 +171,15 @@ impl ProcessBuilder {
         let task = TaskTable::of::<F, A, R, K>().identity().map_err(failed)?;
         let arena = family::arena().map_err(failed)?;
         let me = family::me().map_err(failed)?;
-        let argument = Parcel::encode(arena, me, &argument)?.erase();
+        let sent = Parcel::encode(arena, me, &argument)?.erase();
         let delivery = Delivery::new(arena, me)?;
         let name = self.name.unwrap_or_else(next_name);
-        let words = [task, argument.raw().1, delivery.offset(), u64::from(me.raw()), 0];
+        let words = [task, sent.raw().1, delivery.offset(), u64::from(me.raw()), 0];
         self.launcher.name(&name);
-        let (child, owner) = Start::new(&name, words)
-            .launch(&self.launcher, &PROCESS)
-            .map_err(failed)?;
+        // What this process shares is kept for the child from here on: its argument may hold the last handle.
+        let owner = family::reserve_fork().map_err(failed)?;
+        let start = Start::new(&name, words);
+        let child = start.launch(&self.launcher, &PROCESS, owner).map_err(failed)?;
         let (daemon, grace) = (self.daemon, self.grace);
         let running = Running {
             child,
@@ -187,7 +188,7 @@ impl ProcessBuilder {
             daemon,
             grace,
             delivery: Ours::new(delivery),
-            _argument: Some(Ours::new(argument)),
+            _argument: Some(Ours::new(sent)),
         };
         Ok(Process::new(ProcessHandle::new(running)))
     }
