@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::kin::release;
 use crate::ours::Ours;
 use crate::start::{Start, names, owner_from};
-use crate::task::{self, Report, TaskFn, TaskTable, admit};
+use crate::task::{self, Report, TaskFn, TaskTable, admit, check_alignment};
 
 /// Where a process that runs one function starts.
 static PROCESS: EntryPoint = EntryPoint::new("process", main);
@@ -202,6 +202,7 @@ impl ProcessBuilder {
         F: FnOnce() -> R,
         R: Message,
     {
+        const { check_alignment::<R>() };
         let failed = |error| Error::os("cannot fork", error);
         let arena = family::arena().map_err(failed)?;
         let me = family::me().map_err(failed)?;

@@ -50,6 +50,18 @@ pub enum Spread<const N: usize> {}
 /// pool.map(|id: std::thread::ThreadId| format!("{id:?}"), [std::thread::current().id()])?;
 /// # Ok::<(), offspring_pool::Error>(())
 /// ```
+///
+/// The archived form of a message is aligned to 32 bytes at most:
+///
+/// ```compile_fail,E0080
+/// # use offspring_pool::Pool;
+/// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+/// #[rkyv(attr(repr(align(64))))]
+/// struct Wide(u8);
+///
+/// Pool::new(2)?.map(|n: u8| Wide(n), [1, 2])?;
+/// # Ok::<(), offspring_pool::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no task function for arguments of type `{A}`",
     label = "expected a function of the argument, of a view of it, or of the parts of a tuple",

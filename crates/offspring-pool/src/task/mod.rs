@@ -9,4 +9,4 @@ pub(crate) use function::admit;
 pub use function::{ByValue, ByView, Spread, SpreadKind, TaskFn};
 pub(crate) use report::Report;
 pub(crate) use run::{run, run_for_result};
-pub(crate) use table::{ChunkRun, Failure, Progress, TaskTable};
+pub(crate) use table::{ChunkRun, Failure, Progress, TaskTable, check_alignment};

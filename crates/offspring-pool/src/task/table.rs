@@ -110,7 +110,20 @@ where
     };
 }
 
+/// The most padding that rkyv can write; the arena's blocks are aligned to more.
+const MOST_ALIGNED: usize = 32;
+
+/// Refuses, while the program is compiled, a type that may not lie at every place where messages are written.
+pub(crate) const fn check_alignment<T: Message>() {
+    assert!(
+        align_of::<T::Archived>() <= MOST_ALIGNED,
+        "this type's archived form is aligned to more than 32 bytes, which is all that can be written into a message"
+    );
+}
+
 const fn layout_of<A: Message, R: Message>() -> u64 {
+    check_alignment::<A>();
+    check_alignment::<R>();
     let argument = (size_of::<A::Archived>() as u64) << 8 | align_of::<A::Archived>() as u64;
     let result = (size_of::<R::Archived>() as u64) << 8 | align_of::<R::Archived>() as u64;
     argument.rotate_left(32) ^ result
