@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use deaths::{End, die, kill};
-use offspring_pool::Pool;
+use offspring_pool::{Pool, Process};
 use offspring_shm::{Shared, SharedSlice};
 use scene::{Scene, assert_gone, eventually};
 
@@ -159,6 +159,35 @@ fn calls_of_many_threads_while_workers_die() {
         }
     });
     assert_eq!(pool.map(double, 0..4).unwrap(), [0, 2, 4, 6]);
+}
+
+#[test]
+fn a_task_may_fork_its_worker() {
+    let _scene = Scene::new();
+    let pool = Pool::new(2).unwrap();
+    fn fork(n: u64) -> u64 {
+        let numbers = vec![n; 1000];
+        let process = Process::fork(|| numbers.iter().sum::<u64>()).unwrap();
+        process.result().unwrap() / 500
+    }
+    let doubled: Vec<_> = (0..30).map(double).collect();
+    assert_eq!(pool.chunk_size(7).map(fork, 0..30).unwrap(), doubled);
+    fn fork_that_ends(n: u64) -> String {
+        let process: Process<u8> = Process::fork(|| {
+            if n == 0 {
+                std::process::exit(3)
+            } else {
+                die(End::Kill) as u8
+            }
+        })
+        .unwrap();
+        process.result().unwrap_err().to_string()
+    }
+    let ends = pool.chunk_size(2).map(fork_that_ends, [0, 1]).unwrap();
+    assert!(
+        ends[0].contains("exited with code 3") && ends[1].contains("SIGKILL"),
+        "{ends:?}"
+    );
 }
 
 #[test]

@@ -15,8 +15,9 @@
 mod scene;
 
 use std::collections::HashSet;
+use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     run_single_threaded(&[
         ("calls_while_workers_are_killed", calls_while_workers_are_killed),
         ("processes_that_are_killed", processes_that_are_killed),
+        ("roots_that_are_killed", roots_that_are_killed),
     ])
 }
 
@@ -439,4 +441,55 @@ fn check_result(process: &Process<Vec<u8>>, len: usize, signal: i32) -> bool {
             false
         }
     }
+}
+
+/// What a root does while it waits for its death: makes pools, with pools in them, and processes.
+fn live() -> ! {
+    loop {
+        let nested = |n: u64| Pool::new(2).and_then(|pool| pool.map(|n: u64| n * 2, 0..n)).is_ok();
+        let pool = Pool::new(2).unwrap();
+        pool.map(nested, [20, 30]).unwrap();
+        let process = Process::spawn(nested, 3).unwrap();
+        assert!(process.result().unwrap());
+    }
+}
+
+/// The processes of a group, zombies aside.
+fn group(leader: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let member = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let state = fields.next().unwrap_or("Z");
+        !matches!(state, "Z" | "X") && fields.nth(1) == Some(&leader.to_string())
+    };
+    pids.filter(member).collect()
+}
+
+fn roots_that_are_killed() {
+    if scene::role().is_some() {
+        live();
+    }
+    let mut random = Random::new(seed() + 2);
+    let _scene = Scene::lasting(Duration::from_secs(seconds() + 60));
+    let end = Instant::now() + Duration::from_secs(seconds()) / 4;
+    let (mut rounds, mut largest) = (0, 0);
+    while Instant::now() < end {
+        let mut command = scene::program("roots_that_are_killed", "root");
+        let mut root = command
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_micros(random.below(60_000)));
+        largest = largest.max(group(root.id()).len());
+        root.kill().unwrap();
+        root.wait().unwrap();
+        scene::eventually("the root's family is gone", || group(root.id()).is_empty());
+        rounds += 1;
+    }
+    println!("{rounds} roots, the largest of {largest} processes");
+    assert!(largest > 1, "no root had anything to leave behind");
 }
