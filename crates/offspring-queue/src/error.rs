@@ -11,6 +11,8 @@ pub enum EncodeError {
     OutOfMemory(OutOfMemory),
     /// Its own serialisation failed, or its parts lie more than 2 GiB apart.
     Serialize(rancor::Error),
+    /// This process has no place in the family, to own what it writes.
+    NoOwner(io::Error),
 }
 
 impl fmt::Display for EncodeError {
@@ -18,6 +20,7 @@ impl fmt::Display for EncodeError {
         match self {
             Self::OutOfMemory(source) => write!(f, "no room for the value: {source}"),
             Self::Serialize(source) => write!(f, "the value could not be serialised: {source}"),
+            Self::NoOwner(source) => write!(f, "this process cannot write into the shared arena: {source}"),
         }
     }
 }
@@ -35,6 +38,7 @@ impl From<EncodeError> for io::Error {
         let kind = match error {
             EncodeError::OutOfMemory(_) => io::ErrorKind::OutOfMemory,
             EncodeError::Serialize(_) => io::ErrorKind::InvalidData,
+            EncodeError::NoOwner(_) => io::ErrorKind::PermissionDenied,
         };
         io::Error::new(kind, error)
     }
@@ -44,7 +48,7 @@ impl From<EncodeError> for io::Error {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The bytes lie outside the arena.
+    /// The bytes lie outside the arena, or not where its words say.
     OutOfBounds(io::Error),
     /// The bytes are no value of this type, or rebuilding it failed.
     Deserialize(rancor::Error),
@@ -53,9 +57,16 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfBounds(source) => write!(f, "the message lies outside the arena: {source}"),
+            Self::OutOfBounds(source) => write!(f, "the message is damaged: {source}"),
             Self::Deserialize(source) => write!(f, "the message could not be rebuilt as a value: {source}"),
         }
+    }
+}
+
+impl DecodeError {
+    /// The words in shared memory that describe the message contradict each other.
+    pub(crate) fn damaged(why: &'static str) -> Self {
+        Self::OutOfBounds(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 }
 

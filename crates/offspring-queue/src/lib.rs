@@ -24,16 +24,40 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
 
+mod core;
 mod decode;
 mod error;
+mod joinable;
+mod letter;
 mod message;
 mod parcel;
+mod peers;
+mod port;
+mod queue;
+mod queue_handle;
+pub mod raw;
+mod receiver;
+mod recv_error;
+mod send_error;
+mod sender;
+mod shape;
 mod sink;
+mod transit;
+mod travel;
+mod view;
 
 pub use decode::{decode, decode_slice, is_copied};
 pub use error::{DecodeError, EncodeError};
+pub use joinable::{JoinError, JoinableQueue, Task, TaskReceiver};
 pub use message::{Decoder, Encoder, Message, Validator};
 pub use parcel::Parcel;
+pub use queue::Queue;
+pub use queue_handle::QueueHandle;
+pub use receiver::{IntoIter, Iter, Receiver, TryIter};
+pub use recv_error::{RecvError, RecvTimeoutError, TryRecvError};
+pub use send_error::{SendError, SendTimeoutError, TrySendError};
+pub use sender::Sender;
 pub use sink::{Sink, Supply};
+pub use view::View;
 
 pub use rkyv;

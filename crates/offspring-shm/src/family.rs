@@ -37,6 +37,7 @@ static ARENA: OnceLock<Arena> = OnceLock::new();
 /// Held while the arena is made or adopted.
 static MAKING: Mutex<()> = Mutex::new(());
 static RELEASING: Mutex<()> = Mutex::new(());
+static FORK_HOOKS: Mutex<Vec<fn(Owner)>> = Mutex::new(Vec::new());
 /// What `set_capacity` asked for, or 0.
 static CAPACITY: AtomicUsize = AtomicUsize::new(0);
 
@@ -109,7 +110,16 @@ pub fn reserve_child() -> io::Result<Owner> {
 pub fn reserve_fork() -> io::Result<Owner> {
     let child = reserve_child()?;
     shared::keep_for(arena()?, child);
+    for hook in FORK_HOOKS.lock().iter() {
+        hook(child);
+    }
     Ok(child)
+}
+
+/// Has `hook` called with the tag of each child that is about to be forked: what a crate above counts by process it counts
+/// for the child from then on.
+pub fn before_fork(hook: fn(child: Owner)) {
+    FORK_HOOKS.lock().push(hook);
 }
 
 /// Makes this process the one that its parent reserved `owner` for, in the arena behind `fd`.

@@ -30,6 +30,8 @@
 //! | a value or an array that every process sees | [`Shared`], [`SharedSlice`] |
 //! | a value that several processes change | [`Shared`] of a [`Mutex`], a [`RwLock`] or a [`Value`] |
 //! | processes that wait for each other | [`Barrier`], [`Event`], [`Condvar`], [`Semaphore`] |
+//! | messages between any number of processes | [`Queue`] |
+//! | work that is known to be done | [`JoinableQueue`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
@@ -50,7 +52,7 @@ pub use offspring_pool::{
     ProcessHandle, Result, StillRunning, TaskFn, Views, active_children, current, parent,
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
-pub use offspring_queue::{Message, rkyv};
+pub use offspring_queue::{JoinableQueue, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View, rkyv};
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{
     Barrier, BarrierError, BarrierWaitResult, BoundedSemaphore, Condvar, CountingSemaphore, Event, LockError, Mutex,

@@ -265,6 +265,15 @@ impl Arena {
         word.compare_exchange(old, new, AcqRel, Relaxed).is_ok()
     }
 
+    /// As [`hand_over`](Self::hand_over), and says which block it was.
+    pub(crate) fn hand_out(&self, offset: u64, from: Tag, to: Tag) -> Option<Block> {
+        let capacity = match self.find(offset)?.size {
+            Size::Small { class, .. } => class_size(class),
+            Size::Extent { len } => len * CHUNK,
+        };
+        self.hand_over(offset, from, to).then_some(Block { offset, capacity })
+    }
+
     /// Who holds the block that starts at `offset`; `None` when none does, and for shared values, which no process owns.
     #[must_use]
     pub fn owner_of(&self, offset: u64) -> Option<Owner> {

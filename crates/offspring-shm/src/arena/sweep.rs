@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::Arena;
+use super::geometry::class_size;
 use super::word::{self, Chunk, FREE};
 use crate::Owner;
 use crate::owner::Tag;
@@ -26,19 +27,27 @@ impl Arena {
     /// The process of `dead` has ended, so that nothing it held is accessed any more, and nothing is allocated for it or
     /// transferred to it from now on. `by` is the tag of this process.
     pub unsafe fn sweep(&self, dead: Owner, by: Owner) -> usize {
-        let (dead, by) = (Tag::from(dead), Tag::from(by));
+        self.sweep_tag(dead.into(), by.into(), 0)
+    }
+
+    /// As [`sweep`](Self::sweep), for any holder; leaves the block at `spared` alone. The caller answers for `dead`.
+    pub(crate) fn sweep_tag(&self, dead: Tag, by: Tag, spared: u64) -> usize {
+        let spared = self.geometry.locate(spared);
         let mut freed = 0;
         for at in 0..self.ready_chunks() {
             let word = self.chunk(at).load(Acquire); // PAIRS: chunk-word
             match Chunk::decode(word) {
-                Chunk::Head { tag, len } if tag == dead => freed += usize::from(self.sweep_extent(at, word, len, by)),
+                Chunk::Head { tag, len } if tag == dead && spared != Some((at, 0)) => {
+                    freed += usize::from(self.sweep_extent(at, word, len, by));
+                }
                 Chunk::Cont { tag, distance } if tag == dead && !self.is_covered(at, distance) => {
                     // PAIRS: chunk-word
                     let _ = self.chunk(at).compare_exchange(word, FREE, AcqRel, Relaxed);
                 }
                 _ => {}
             }
-            freed += self.sweep_blocks(at, dead);
+            let spared = spared.filter(|&(chunk, _)| chunk == at).map(|(_, within)| within);
+            freed += self.sweep_blocks(at, dead, spared);
         }
         freed
     }
@@ -57,10 +66,14 @@ impl Arena {
 
     /// The block words of every chunk that ever was a slab are looked at, whatever the chunk is now: a process can die
     /// with a block of a chunk that is given up in between.
-    fn sweep_blocks(&self, chunk: usize, dead: Tag) -> usize {
+    fn sweep_blocks(&self, chunk: usize, dead: Tag, spared: Option<usize>) -> usize {
         let held = word::held(dead);
         let mut freed = 0;
-        for index in 0..self.usable_block_words(chunk) {
+        let spared = spared.and_then(|within| match Chunk::decode(self.chunk(chunk).load(Acquire)) {
+            Chunk::Slab { class } => Some(within / class_size(class)), // PAIRS: chunk-word
+            _ => None,
+        });
+        for index in (0..self.usable_block_words(chunk)).filter(|&index| spared != Some(index)) {
             let block = self.block(chunk, index);
             // PAIRS: block-word
             if block.load(Relaxed) == held && block.compare_exchange(held, FREE, AcqRel, Relaxed).is_ok() {

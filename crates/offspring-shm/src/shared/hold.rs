@@ -136,6 +136,34 @@ impl Hold {
         self.len
     }
 
+    pub(super) fn take_in(&self, block: Block, from: Owner) -> bool {
+        self.record()
+            .and_then(Record::tag)
+            .is_some_and(|tag| self.arena.hand_over(block.offset, from.into(), tag))
+    }
+
+    pub(super) fn hand_out(&self, offset: u64, to: Owner) -> Option<Block> {
+        // Its own block stays where it is.
+        let record = self.record().filter(|record| record.contents().0 != offset)?;
+        self.arena.hand_out(offset, record.tag()?, to.into())
+    }
+
+    pub(super) fn set_ledger(&self, first: u32, stride: u32, count: usize) {
+        if let Some(record) = self.record() {
+            record.set_ledger(first, stride, count as u64);
+        }
+    }
+
+    pub(super) fn mark_astray(&self) {
+        if let Some(record) = self.record() {
+            record.mark_astray();
+        }
+    }
+
+    fn record(&self) -> Option<Record<'static>> {
+        Record::at(self.arena, self.number)
+    }
+
     pub(super) fn to_handle(&self) -> Handle {
         match Record::at(self.arena, self.number) {
             Some(record) => record.handle(),

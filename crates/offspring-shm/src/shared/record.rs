@@ -13,6 +13,9 @@
 //! payload   the block's offset
 //! len       elements
 //! layout    a hash of the type
+//! ledger    first << 32 | stride: where in the value offsets of further blocks may stand, and
+//! entries   how many there are; 0 for most values
+//! astray    1: blocks that this record holds may stand in no entry
 //! holders   one bit for each place of the roster
 //! ```
 //!
@@ -26,6 +29,10 @@
 //! One look that sees no bit proves nothing, as bits are set behind it while others are cleared before it; the second
 //! one, in DYING, does, because whoever sets a bit from then on must get past the state.
 //!
+//! **Further blocks.** A record may hold other blocks than its value's: what lies in a queue belongs to no process. They are
+//! freed with the value. The ledger says where their offsets stand; an offset there is only ever a hint, as a block is freed
+//! only while it says that this record holds it. What a double death lost track of is found by looking at every block.
+//!
 //! The operations of one process on records are serialised by its registry's lock: its tag in a state names one thread.
 //!
 //! **Death.** Whoever releases a dead process p, after MAKING(p) or FREEING(p), makes it FREEING of its own by CAS and
@@ -36,7 +43,7 @@
 
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use crate::arena::{RECORD, header};
 use crate::owner::Tag;
@@ -189,12 +196,45 @@ impl<'a> Record<'a> {
         self.id_word().store(0, SeqCst);
         let payload = self.payload().load(Relaxed);
         if let Some(tag) = self.tag().filter(|_| payload != 0) {
+            self.free_further(payload, tag, me);
             // False when a process before this one got that far and died.
             self.arena.free_held(payload, tag);
         }
-        self.payload().store(0, Relaxed);
+        for word in [self.ledger(), self.entries(), self.astray(), self.payload()] {
+            word.store(0, Relaxed);
+        }
         // PAIRS: record-state
         let _ = self.state().compare_exchange(of(FREEING, me), EMPTY, SeqCst, Relaxed);
+    }
+
+    /// Frees the blocks that the record holds besides its value. Harmless where the value's block is gone already: then the
+    /// entries are garbage, and garbage is held by somebody else.
+    fn free_further(self, payload: u64, tag: Tag, me: Owner) {
+        let ledger = self.ledger().load(Relaxed);
+        let (first, stride) = (ledger >> 32, ledger & u64::from(u32::MAX));
+        for entry in 0..self.entries().load(Relaxed) {
+            let at = payload + first + entry * stride;
+            if !at.is_multiple_of(8) || self.arena.pointer(at, 8).is_err() {
+                break;
+            }
+            let offset = self.arena.mapping().atomic(at as usize).load(Relaxed);
+            if offset != payload {
+                self.arena.free_held(offset, tag);
+            }
+        }
+        if self.astray().load(Relaxed) != 0 {
+            self.arena.sweep_tag(tag, me.into(), payload);
+        }
+    }
+
+    /// Says where in the value the offsets of further blocks may stand: in `count` words, `stride` bytes apart.
+    pub(super) fn set_ledger(self, first: u32, stride: u32, count: u64) {
+        self.ledger().store(u64::from(first) << 32 | u64::from(stride), Relaxed);
+        self.entries().store(count, Release);
+    }
+
+    pub(super) fn mark_astray(self) {
+        self.astray().store(1, SeqCst);
     }
 
     /// Does for a dead process what it did not come to do.
@@ -265,7 +305,7 @@ impl<'a> Record<'a> {
         )
     }
 
-    fn tag(self) -> Option<Tag> {
+    pub(super) fn tag(self) -> Option<Tag> {
         Tag::record(self.number)
     }
 
@@ -287,6 +327,18 @@ impl<'a> Record<'a> {
 
     fn layout(self) -> &'a AtomicU64 {
         self.word(4)
+    }
+
+    fn ledger(self) -> &'a AtomicU64 {
+        self.word(5)
+    }
+
+    fn entries(self) -> &'a AtomicU64 {
+        self.word(6)
+    }
+
+    fn astray(self) -> &'a AtomicU64 {
+        self.word(7)
     }
 
     fn holders(self, word: usize) -> &'a AtomicU64 {

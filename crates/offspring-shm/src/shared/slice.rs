@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::{fmt, io, slice};
 
 use super::hold::{Draft, Hold, layout_of};
-use crate::{Handle, ShmSafe};
+use crate::{Block, Handle, Owner, ShmSafe};
 
 /// A slice that processes of a family share, of any length up to the size of the arena.
 ///
@@ -112,6 +112,33 @@ impl<T: ShmSafe> SharedSlice<T> {
             hold: Hold::attach::<T>(&handle, layout_of::<T>(KIND))?,
             marker: PhantomData,
         })
+    }
+
+    /// Makes the slice the holder of a block that `from` held, so that the block outlives its process. False when `from`
+    /// does not hold it.
+    ///
+    /// # Safety
+    /// As [`Arena::transfer`](crate::Arena::transfer).
+    pub unsafe fn take_in(&self, block: Block, from: Owner) -> bool {
+        self.hold.take_in(block, from)
+    }
+
+    /// Hands a block over that the slice [took in](Self::take_in); `None` when it does not hold one there.
+    pub fn hand_out(&self, offset: u64, to: Owner) -> Option<Block> {
+        self.hold.hand_out(offset, to)
+    }
+
+    /// Says where in the slice the offsets of blocks stand that it [took in](Self::take_in), as they are freed with it:
+    /// in `count` words of 64 bits, the first of them `first` bytes behind the start, `stride` bytes apart.
+    ///
+    /// An entry may be garbage, or name a block that somebody else holds by now.
+    pub fn set_ledger(&self, first: u32, stride: u32, count: usize) {
+        self.hold.set_ledger(first, stride, count);
+    }
+
+    /// Says that blocks which it took in may stand in no entry of the ledger: all blocks are looked at when it is freed.
+    pub fn mark_astray(&self) {
+        self.hold.mark_astray();
     }
 
     fn publish(draft: Draft) -> io::Result<Self> {

@@ -1,0 +1,418 @@
+//! What senders and receivers do, apart from their names.
+
+// UNSAFETY: moves plain values into slots and out of them as bytes.
+#![expect(unsafe_code, reason = "plain values are copied as bytes")]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use offspring_shm::family;
+use offspring_sync::primitive::{AtomicU64, Ordering, monotonic_nanoseconds};
+use offspring_sync::{Membership, Tag};
+
+use crate::core::{CLOSED, Core};
+use crate::letter::{self, Copied, Letter};
+use crate::peers::Side;
+use crate::raw::{Blocked, Ended, Place, Position, Ring, Taken};
+use crate::recv_error::Unreceived;
+use crate::send_error::Unsent;
+use crate::shape::is_plain;
+use crate::{Message, Parcel};
+
+type Kinds<'a> = Ring<'a, Core, Membership>;
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    Now,
+    At(Option<Instant>),
+}
+
+impl Limit {
+    pub(crate) const FOREVER: Self = Self::At(None);
+
+    /// In so long from now; for ever, if that is later than time goes.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self::At(Instant::now().checked_add(timeout))
+    }
+}
+
+/// How often one that only ever tries asks the system who lives.
+const THOROUGH_EVERY: u64 = 50_000_000;
+
+/// After how many quiet messages a consumer is woken.
+const ANNOUNCE_EVERY: usize = 64;
+
+/// A handle's own view of a queue: where it was last.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) core: Arc<Core>,
+    tail: AtomicU64,
+    head: AtomicU64,
+    /// When this handle last asked the system who lives.
+    asked: AtomicU64,
+}
+
+impl Port {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let port = Self {
+            core,
+            tail: AtomicU64::new(0),
+            head: AtomicU64::new(0),
+            asked: AtomicU64::new(monotonic_nanoseconds()),
+        };
+        port.refresh();
+        port
+    }
+
+    /// A second view of the same queue, at the same place.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        Self {
+            core: Arc::clone(&self.core),
+            tail: copy(&self.tail),
+            head: copy(&self.head),
+            asked: copy(&self.asked),
+        }
+    }
+
+    fn refresh(&self) {
+        self.core.ring().refresh(&self.tail, &self.head);
+    }
+
+    // --------------------------------------------------------------------------------------------------------- sending
+
+    #[inline]
+    pub(crate) fn send<T: Message>(&self, value: T, limit: Limit) -> Result<(), (T, Unsent)> {
+        if const { is_plain::<T>() }
+            && self.core.over_bits() & (CLOSED | Side::Receivers.gone()) == 0
+            && let Ok(me) = self.core.me()
+            && self
+                .core
+                .ring()
+                .send(&self.tail, me, |slot| self.write(slot, &value))
+                .is_ok()
+        {
+            return Ok(());
+        }
+        self.send_slow(value, limit)
+    }
+
+    #[inline(never)]
+    fn send_slow<T: Message>(&self, value: T, limit: Limit) -> Result<(), (T, Unsent)> {
+        let me = match self.ready_to_send() {
+            Ok(me) => me,
+            Err(why) => return Err((value, why)),
+        };
+        let ring = self.core.ring();
+        let sent = if const { is_plain::<T>() } {
+            self.wait_for_room(limit, || ring.send(&self.tail, me, |slot| self.write(slot, &value)))
+        } else {
+            // What finds no room need not be written at all.
+            let room = match limit {
+                Limit::Now if !ring.has_room(&self.tail) => self.wait_for_room(limit, || Err(Blocked::Waiting)),
+                _ => Ok(()),
+            };
+            room.and_then(|()| Letter::encode(self.core.arena(), &value).map_err(Unsent::Encode))
+                .and_then(|mut letter| self.post(&mut letter, me, limit))
+        };
+        sent.map_err(|why| (value, why))
+    }
+
+    pub(crate) fn send_parcel<T: Message>(&self, parcel: Parcel<T>, limit: Limit) -> Result<(), (Parcel<T>, Unsent)> {
+        if const { is_plain::<T>() } {
+            // Such messages lie in their slots: there is nothing to hand over.
+            return match parcel.decode() {
+                Ok(value) => self.send(value, limit).map_err(|(_, why)| (parcel, why)),
+                Err(error) => Err((parcel, Unsent::Unusable(error.into()))),
+            };
+        }
+        let (me, owner) = match self
+            .ready_to_send()
+            .and_then(|me| Ok((me, family::me().map_err(Unsent::Unusable)?)))
+        {
+            Ok(both) => both,
+            Err(why) => return Err((parcel, why)),
+        };
+        let arena = self.core.arena();
+        if arena.owner_of(parcel.raw().0.offset) != Some(owner) {
+            let error = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the parcel's block is not this process's to give",
+            );
+            return Err((parcel, Unsent::Unusable(error)));
+        }
+        let mut letter = Letter::from_parcel(parcel, owner);
+        self.post(&mut letter, me, limit).map_err(|why| {
+            (
+                letter
+                    .into_parcel(arena)
+                    .expect("a letter that was not sent has its block"),
+                why,
+            )
+        })
+    }
+
+    fn post(&self, letter: &mut Letter, me: Tag, limit: Limit) -> Result<(), Unsent> {
+        let ring = self.core.ring();
+        self.wait_for_room(limit, || {
+            ring.send(&self.tail, me, |slot| letter.post(&self.core, slot))
+        })
+    }
+
+    /// Sends without waking a receiver for each; gives how many were sent, and what stopped it.
+    pub(crate) fn send_many<T: Message>(&self, values: impl Iterator<Item = T>) -> (usize, Option<(T, Unsent)>) {
+        let ring = self.core.ring();
+        let mut quiet = Quiet { ring: &ring, sent: 0 };
+        let mut count = 0;
+        for value in values {
+            if const { is_plain::<T>() }
+                && self.core.over_bits() & (CLOSED | Side::Receivers.gone()) == 0
+                && let Ok(me) = self.core.me()
+                && ring
+                    .send_quietly(&self.tail, me, |slot| self.write(slot, &value))
+                    .is_ok()
+            {
+                quiet.sent += 1;
+                if quiet.sent == 1 || quiet.sent > ANNOUNCE_EVERY {
+                    quiet.announce();
+                }
+            } else {
+                quiet.announce();
+                if let Err(failed) = self.send(value, Limit::FOREVER) {
+                    return (count, Some(failed));
+                }
+            }
+            count += 1;
+        }
+        (count, None)
+    }
+
+    #[inline]
+    fn write<T: Message>(&self, slot: u32, value: &T) {
+        // SAFETY: a plain `T` is bytes without padding.
+        unsafe { self.core.store(slot, ptr::from_ref(value).cast(), size_of::<T>()) };
+    }
+
+    fn ready_to_send(&self) -> Result<Tag, Unsent> {
+        if self.core.over_bits() & (CLOSED | Side::Receivers.gone()) != 0 {
+            return Err(Unsent::Disconnected);
+        }
+        self.core.me().map_err(Unsent::Unusable)
+    }
+
+    fn wait_for_room(&self, limit: Limit, mut attempt: impl FnMut() -> Result<(), Blocked>) -> Result<(), Unsent> {
+        let over = |thoroughly| {
+            if thoroughly {
+                self.refresh();
+                self.core.look_for(Side::Receivers, true);
+            }
+            (self.core.over_bits() & (CLOSED | Side::Receivers.gone()) != 0).then_some(())
+        };
+        match limit {
+            Limit::Now => match attempt() {
+                Ok(()) => Ok(()),
+                Err(Blocked::Corrupted { index, word }) => Err(Unsent::Unusable(corrupted(index, word))),
+                Err(_) => Err(if over(self.time_to_ask()).is_some() {
+                    Unsent::Disconnected
+                } else {
+                    Unsent::Full
+                }),
+            },
+            Limit::At(deadline) => {
+                let waiting = self.core.waiting(self.core.departures(), deadline, false);
+                let more = || self.core.ring().has_room(&self.tail);
+                waiting.run(attempt, more, over).map_err(|end| match end {
+                    Ended::TimedOut => Unsent::Full,
+                    Ended::Stopped(()) => Unsent::Disconnected,
+                    Ended::Corrupted(index, word) => Unsent::Unusable(corrupted(index, word)),
+                })
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------- receiving
+
+    #[inline]
+    pub(crate) fn recv<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
+        if const { is_plain::<T>() }
+            && let Ok(me) = self.core.me()
+            && let Ok(value) = self.take_plain(me)
+        {
+            return Ok(value);
+        }
+        self.recv_slow(limit)
+    }
+
+    #[inline]
+    fn take_plain<T: Message>(&self, me: Tag) -> Result<T, Blocked> {
+        let mut value = MaybeUninit::<T>::uninit();
+        self.core.ring().take(&self.head, me, |slot| {
+            // SAFETY: room for a `T`.
+            unsafe { self.core.load(slot, value.as_mut_ptr().cast(), size_of::<T>()) };
+            Kinds::inline_kind(0)
+        })?;
+        // SAFETY: the bytes of a plain `T` that another process of this image wrote, copied while nobody changed them.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    #[inline(never)]
+    fn recv_slow<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
+        let me = self.core.me().map_err(Unreceived::Unusable)?;
+        if const { is_plain::<T>() } {
+            return self.wait_for_message(limit, || self.take_plain(me));
+        }
+        let mut copied = Copied::new();
+        let ring = self.core.ring();
+        let take = || ring.take(&self.head, me, |slot| copied.copy(&self.core, slot));
+        match self.wait_for_message(limit, take)? {
+            Taken::Copied => copied.decode(),
+            Taken::Leased(at) => letter::open::<T>(&self.core, ring.finish(at, me), copied.block_root())
+                .and_then(|parcel| parcel.decode()),
+        }
+        .map_err(Unreceived::Decode)
+    }
+
+    /// Receives into a block of this process, where it is read in place.
+    pub(crate) fn lease(&self, limit: Limit) -> Result<(Position, Tag), Unreceived> {
+        let me = self.core.me().map_err(Unreceived::Unusable)?;
+        let at = self.wait_for_message(limit, || self.core.ring().lease(&self.head, me))?;
+        Ok((at, me))
+    }
+
+    fn wait_for_message<R>(
+        &self,
+        limit: Limit,
+        mut attempt: impl FnMut() -> Result<R, Blocked>,
+    ) -> Result<R, Unreceived> {
+        let over = |thoroughly| {
+            if thoroughly {
+                self.refresh();
+                self.core.look_for(Side::Senders, true);
+            }
+            (self.core.over_bits() & (CLOSED | Side::Senders.gone()) != 0).then_some(())
+        };
+        match limit {
+            Limit::Now => {
+                let mut ended = None;
+                loop {
+                    match attempt() {
+                        Ok(got) => return Ok(got),
+                        Err(Blocked::Corrupted { index, word }) => {
+                            return Err(Unreceived::Unusable(corrupted(index, word)));
+                        }
+                        Err(Blocked::Behind(_)) => return Err(Unreceived::Empty),
+                        // Looked at again after the end was seen: what was sent before it is received.
+                        Err(Blocked::Waiting) if ended.is_some() => return Err(Unreceived::Disconnected),
+                        Err(Blocked::Waiting) => {
+                            ended = over(self.time_to_ask());
+                            if ended.is_none() {
+                                return Err(Unreceived::Empty);
+                            }
+                        }
+                    }
+                }
+            }
+            Limit::At(deadline) => {
+                let waiting = self.core.waiting(self.core.arrivals(), deadline, true);
+                let more = || self.core.ring().has_message(&self.head);
+                waiting.run(attempt, more, over).map_err(|end| match end {
+                    Ended::TimedOut => Unreceived::Empty,
+                    Ended::Stopped(()) => Unreceived::Disconnected,
+                    Ended::Corrupted(index, word) => Unreceived::Unusable(corrupted(index, word)),
+                })
+            }
+        }
+    }
+
+    /// Waits until nothing is in the queue, neither to be received nor in somebody's hands.
+    pub(crate) fn wait_for_rest(&self, limit: Limit) -> Result<(), Unreceived> {
+        let me = self.core.me().map_err(Unreceived::Unusable)?;
+        let ring = self.core.ring();
+        let Some(bell) = self.core.rest() else {
+            return Err(Unreceived::Unusable(io::Error::from(io::ErrorKind::Unsupported)));
+        };
+        let deadline = match limit {
+            Limit::Now => Some(Instant::now()),
+            Limit::At(deadline) => deadline,
+        };
+        let deserted = |thoroughly| {
+            if thoroughly {
+                self.refresh();
+                self.core.look_for(Side::Receivers, true);
+            }
+            (self.core.over_bits() & Side::Receivers.gone() != 0).then_some(())
+        };
+        // All who wait for rest wait for the same: each wakes the next.
+        let more = || true;
+        let waiting = self.core.waiting(bell, deadline, true);
+        waiting
+            .run(|| ring.is_at_rest(&self.head, me), more, deserted)
+            .map_err(|end| match end {
+                Ended::TimedOut => Unreceived::Empty,
+                Ended::Stopped(()) => Unreceived::Disconnected,
+                Ended::Corrupted(index, word) => Unreceived::Unusable(corrupted(index, word)),
+            })
+    }
+
+    fn time_to_ask(&self) -> bool {
+        let now = monotonic_nanoseconds();
+        let due = now.saturating_sub(self.asked.load(Ordering::Relaxed)) >= THOROUGH_EVERY;
+        if due {
+            self.asked.store(now, Ordering::Relaxed);
+        }
+        due
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.core.ring().len(&self.head)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.core.ring().has_message(&self.head)
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.core.shape().capacity as usize
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        !self.core.ring().has_room(&self.tail)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.core.over_bits() & CLOSED != 0
+    }
+}
+
+/// Quiet sends that nobody was woken for yet; also when the caller's iterator panics.
+struct Quiet<'a> {
+    ring: &'a Kinds<'a>,
+    sent: usize,
+}
+
+impl Quiet<'_> {
+    fn announce(&mut self) {
+        if self.sent > 0 {
+            self.ring.announce();
+            self.sent = 0;
+        }
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.announce();
+    }
+}
+
+#[cold]
+fn corrupted(index: u32, word: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("slot {index} of the queue holds {word:#x}, which is no state of a slot: its memory was overwritten"),
+    )
+}

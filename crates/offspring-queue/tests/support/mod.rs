@@ -1,0 +1,165 @@
+//! Forked members of the family, and what a test leaves in the arena.
+
+// UNSAFETY: forks, speaks for children to the family, and releases what the dead held.
+#![expect(unsafe_code, reason = "fork, and the family's unsafe functions")]
+#![allow(dead_code, reason = "not every test binary uses everything")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork as os_fork};
+use offspring_shm::{Census, Owner, family};
+use offspring_sync::Membership;
+use offspring_testing::{LeakCheck, Watchdog, wait_until, watchdog};
+
+/// A forked child of the family; killed, reaped and released when it is dropped.
+pub(crate) struct Child {
+    pid: Pid,
+    owner: Owner,
+    ended: bool,
+}
+
+/// Runs `body` in a child that ends with it.
+pub(crate) fn fork(body: impl FnOnce()) -> Child {
+    Membership::family().unwrap();
+    let owner = family::reserve_fork().unwrap();
+    // SAFETY: the test binary has one thread; the child leaves by _exit.
+    match unsafe { os_fork() }.unwrap() {
+        ForkResult::Parent { child } => Child {
+            pid: child,
+            owner,
+            ended: false,
+        },
+        ForkResult::Child => {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: the tag was reserved for this child, which has one thread.
+                unsafe { family::become_child(owner) }.unwrap();
+                body();
+            }));
+            // SAFETY: ends the child at once, without the parent's destructors.
+            unsafe { nix::libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
+        }
+    }
+}
+
+impl Child {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw() as u32
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        assert!(!self.ended);
+        kill(self.pid, signal).unwrap();
+    }
+
+    /// Kills the child, and releases what it held.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.reap();
+        self.release();
+    }
+
+    /// Kills the child but does not reap it yet.
+    pub(crate) fn kill_only(&self) {
+        self.signal(Signal::SIGKILL);
+        assert!(wait_until(Duration::from_secs(10), || self.state() == Some('Z')));
+    }
+
+    /// Waits for the child, which must end well, and releases what it held.
+    #[track_caller]
+    pub(crate) fn join(mut self) {
+        let status = self.reap();
+        self.release();
+        assert_eq!(status, WaitStatus::Exited(self.pid, 0), "the child failed");
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.ended |= !matches!(
+            waitpid(self.pid, Some(WaitPidFlag::WNOHANG)),
+            Ok(WaitStatus::StillAlive)
+        );
+        self.ended
+    }
+
+    fn reap(&mut self) -> WaitStatus {
+        let status = loop {
+            match waitpid(self.pid, None) {
+                Err(nix::errno::Errno::EINTR) => {}
+                status => break status.unwrap(),
+            }
+        };
+        self.ended = true;
+        status
+    }
+
+    fn release(&self) {
+        // SAFETY: the child has been reaped, and only this process knows its tag.
+        unsafe { family::release(self.owner).unwrap() };
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit(')').next()?.trim_start().chars().next()
+    }
+
+    /// Waits until the child sleeps.
+    #[track_caller]
+    pub(crate) fn await_sleep(&self) {
+        // Twice, with time in between: a child may sleep for a moment on its way.
+        for _ in 0..2 {
+            assert!(
+                wait_until(Duration::from_secs(10), || self.state() == Some('S')),
+                "the child never slept"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            self.reap();
+            self.release();
+        }
+    }
+}
+
+/// Checks at its end that a test left nothing behind: no descriptor, no child, no block in the arena.
+pub(crate) struct Scene {
+    before: Census,
+    _watchdog: Watchdog,
+    leaks: Option<LeakCheck>,
+}
+
+pub(crate) fn scene() -> Scene {
+    Membership::family().unwrap();
+    Scene {
+        before: census(),
+        _watchdog: watchdog(Duration::from_secs(60)),
+        leaks: Some(LeakCheck::new()),
+    }
+}
+
+/// What is in use after everybody has given back what is only kept for the next use.
+fn census() -> Census {
+    let arena = family::arena().unwrap();
+    arena.flush();
+    let mut census = arena.census();
+    // Memory that stays warm, and slabs that stay cut, are in nobody's hands.
+    census.committed = 0;
+    census.slabs = 0;
+    census
+}
+
+impl Scene {
+    /// The end of the test.
+    #[track_caller]
+    pub(crate) fn end(mut self) {
+        assert_eq!(census(), self.before, "blocks were left behind");
+        self.leaks.take().unwrap().finish();
+    }
+}
