@@ -139,35 +139,36 @@ impl<T: ?Sized> Parcel<T> {
         owner: Owner,
         write: impl FnOnce(&mut Encoder<'_>) -> Result<usize, E>,
     ) -> Result<Self, E> {
-        let mut supply = OneBlock { arena, owner };
+        let mut supply = OneBlock {
+            arena,
+            owner,
+            block: None,
+        };
         let mut scratch = Scratch::new();
         let mut serializer = Serializer::new(Sink::new(&mut supply), scratch.acquire(), Share::new());
-        let written = write(Strategy::wrap(&mut serializer)).and_then(|root| match serializer.writer.block() {
-            Some(_) => Ok(root),
-            // A value of no bytes still has a place.
-            None => serializer
-                .writer
-                .reserve(1, 1)
-                .map_err(|error| EncodeError::Serialize(error).into()),
+        let written = write(Strategy::wrap(&mut serializer)).and_then(|root| {
+            if serializer.writer.block().is_none() {
+                // A value of no bytes still has a place.
+                let reserved = serializer.writer.reserve(1, 1);
+                reserved.map_err(EncodeError::Serialize)?;
+            }
+            Ok(root)
         });
         let mut sink = serializer.into_writer();
-        match (written, sink.block()) {
-            (Ok(root), Some(block)) => Ok(Self {
-                arena,
-                block,
-                root: sink.offset(root),
-                marker: PhantomData,
-            }),
-            (Ok(_), None) => unreachable!("a block was reserved"),
-            (Err(error), block) => {
+        let root = match written {
+            Ok(root) => sink.offset(root),
+            Err(error) => {
                 let exhausted = sink.take_exhausted();
-                if let Some(block) = block {
-                    // SAFETY: the sink got the block for this value alone, and the sink is gone.
-                    unsafe { arena.free(block) };
-                }
-                Err(exhausted.map_or(error, |exhausted| EncodeError::OutOfMemory(exhausted).into()))
+                return Err(exhausted.map_or(error, |exhausted| EncodeError::OutOfMemory(exhausted).into()));
             }
-        }
+        };
+        let block = supply.block.take().expect("a block was reserved");
+        Ok(Self {
+            arena,
+            block,
+            root,
+            marker: PhantomData,
+        })
     }
 }
 
@@ -205,10 +206,12 @@ impl<T: ?Sized> fmt::Debug for Parcel<T> {
     }
 }
 
-/// Supplies one block that moves or grows until the value fits.
+/// Supplies one block that moves or grows until the value fits, and frees it if nobody takes it: the value's own code may
+/// panic while it is written.
 struct OneBlock {
     arena: &'static Arena,
     owner: Owner,
+    block: Option<Block>,
 }
 
 impl Supply for OneBlock {
@@ -223,6 +226,7 @@ impl Supply for OneBlock {
             },
             (None, None) => self.arena.allocate(self.owner, len)?,
         };
+        self.block = Some(block);
         let address = self
             .arena
             .pointer(block.offset, block.capacity)
@@ -233,5 +237,14 @@ impl Supply for OneBlock {
     fn retire(&mut self, block: Block) {
         // SAFETY: the sink has moved what it held, and does not use it any more.
         unsafe { self.arena.free(block) };
+    }
+}
+
+impl Drop for OneBlock {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            // SAFETY: the block was got for this value alone, and the sink that wrote it is gone.
+            unsafe { self.arena.free(block) };
+        }
     }
 }

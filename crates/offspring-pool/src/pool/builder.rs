@@ -86,7 +86,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Replaces each worker by a new process when it has done so many tasks, for functions that leak.
+    /// Replaces each worker by a new process when it has done so many tasks, for functions that leak. A chunk that was
+    /// begun is finished first: set the chunk size too where the number must be exact.
     #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
         self.most_tasks = Some(tasks);

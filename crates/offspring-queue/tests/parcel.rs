@@ -1,0 +1,65 @@
+//! One encoded value: what it holds, and what is left when it is gone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use offspring_queue::Parcel;
+use offspring_shm::family;
+use rkyv::rancor::Fallible;
+use rkyv::{Archive, Deserialize, Place, Serialize};
+
+/// A value whose own code panics while it is written.
+struct Fuse;
+
+impl Archive for Fuse {
+    type Archived = ();
+    type Resolver = ();
+
+    fn resolve(&self, (): (), _: Place<()>) {}
+}
+
+impl<S: Fallible + ?Sized> Serialize<S> for Fuse {
+    fn serialize(&self, _: &mut S) -> Result<(), S::Error> {
+        panic!("in the middle of writing")
+    }
+}
+
+impl<D: Fallible + ?Sized> Deserialize<Fuse, D> for () {
+    fn deserialize(&self, _: &mut D) -> Result<Fuse, D::Error> {
+        Ok(Fuse)
+    }
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let (arena, me) = (family::arena().unwrap(), family::me().unwrap());
+    arena.flush();
+    let before = arena.census().blocks;
+    let value = (
+        vec!["one".to_string(), "two".repeat(100_000)],
+        Some(7_u32),
+        [1.5_f64; 4],
+    );
+    let parcel = Parcel::encode(arena, me, &value).unwrap();
+    parcel.check().unwrap();
+    assert_eq!(parcel.view().unwrap().0[0], "one");
+    assert_eq!(parcel.decode().unwrap(), value);
+    drop(parcel);
+    let nothing = Parcel::encode(arena, me, &()).unwrap();
+    nothing.decode().unwrap();
+    drop(nothing);
+    arena.flush();
+    assert_eq!(arena.census().blocks, before);
+}
+
+#[test]
+fn a_panic_while_writing_leaves_nothing_behind() {
+    let (arena, me) = (family::arena().unwrap(), family::me().unwrap());
+    arena.flush();
+    let before = arena.census().blocks;
+    for len in [0, 10, 10_000, 3 << 20] {
+        let value = ("x".repeat(len), Fuse);
+        catch_unwind(AssertUnwindSafe(|| Parcel::encode(arena, me, &value))).unwrap_err();
+    }
+    arena.flush();
+    assert_eq!(arena.census().blocks, before);
+}
