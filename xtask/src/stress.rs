@@ -26,6 +26,11 @@ const SUITES: &[Suite] = &[
         test: "torture",
     },
     Suite {
+        name: "queues",
+        package: "offspring-queue",
+        test: "torture",
+    },
+    Suite {
         name: "pool",
         package: "offspring-pool",
         test: "torture",

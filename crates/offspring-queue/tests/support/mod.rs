@@ -83,6 +83,11 @@ impl Child {
         self.ended
     }
 
+    /// Whether the child has not ended by itself; leaves it to be reaped.
+    pub(crate) fn is_running(&self) -> bool {
+        !matches!(self.state(), Some('Z' | 'X') | None)
+    }
+
     fn reap(&mut self) -> WaitStatus {
         let status = loop {
             match waitpid(self.pid, None) {
@@ -136,10 +141,15 @@ pub(crate) struct Scene {
 }
 
 pub(crate) fn scene() -> Scene {
+    scene_of(Duration::from_secs(60))
+}
+
+/// A scene that may take longer.
+pub(crate) fn scene_of(limit: Duration) -> Scene {
     Membership::family().unwrap();
     Scene {
         before: census(),
-        _watchdog: watchdog(Duration::from_secs(60)),
+        _watchdog: watchdog(limit),
         leaks: Some(LeakCheck::new()),
     }
 }
