@@ -132,11 +132,11 @@ impl Letter {
 
 impl Drop for Letter {
     fn drop(&mut self) {
-        if let Contents::Block { block, .. } = self.contents {
-            if let Ok(arena) = family::arena() {
-                // SAFETY: the letter was not sent: the block is its own.
-                unsafe { arena.free(block) };
-            }
+        if let Contents::Block { block, .. } = self.contents
+            && let Ok(arena) = family::arena()
+        {
+            // SAFETY: the letter was not sent: the block is its own.
+            unsafe { arena.free(block) };
         }
     }
 }
@@ -170,8 +170,8 @@ impl Copied {
 
     /// Where in the arena the root of a message in a block lies.
     pub(crate) fn block_root(&self) -> u64 {
-        // SAFETY: the second word of the buffer, which was copied: all 16 bytes of a message in a block are.
-        unsafe { self.buffer.0.as_ptr().cast::<u64>().add(1).read() }
+        // SAFETY: bytes 8 to 15 of the buffer, which were copied: all 16 bytes of a message in a block are.
+        u64::from_ne_bytes(unsafe { self.buffer.0.as_ptr().add(8).cast::<[u8; 8]>().read() })
     }
 
     /// Rebuilds the value of an inline message.

@@ -1,6 +1,6 @@
 //! Values on their way between processes.
 //!
-//! A value travels as the bytes that [rkyv](rkyv) makes of it: written once, straight into a block of the family's
+//! A value travels as the bytes that [rkyv] makes of it: written once, straight into a block of the family's
 //! arena, and read there, in place as a *view* (`&T::Archived`) or rebuilt as a `T`. [`Message`] names the types that
 //! can travel; a [`Parcel`] is one encoded value together with the block that holds it; [`Sink`] and [`Encoder`] are
 //! the writing end for those who lay out memory themselves, as the pool does with the results of a whole chunk.

@@ -56,7 +56,7 @@ fn a_queue_of_six_is_full_with_six() {
     assert!(error.is_timeout() && error.into_inner() == 8);
     done.send(()).unwrap();
     child_done.recv().unwrap();
-    assert!(queue.is_empty() && !queue.is_full() && queue.len() == 0);
+    assert!(!queue.is_full() && queue.is_empty());
     assert!(queue.try_recv().unwrap_err().is_empty());
     let started = Instant::now();
     assert!(queue.recv_timeout(SHORT).unwrap_err().is_timeout());

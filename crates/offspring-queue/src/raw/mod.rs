@@ -7,6 +7,7 @@ mod place;
 mod position;
 mod ring;
 mod waiting;
+mod word;
 
 pub use place::Place;
 pub use position::Position;

@@ -46,51 +46,14 @@ use offspring_sync::Tag;
 use offspring_sync::primitive::{AtomicU64, Ordering, fence};
 use offspring_sync::raw::Lives;
 
+use super::word::{
+    BLOCK, EMPTY, INLINE, KIND, LEASED, NONE, READY, RETURNS_LAP, RETURNS_LAP_MASK, RETURNS_MOST, RETURNS_TAG, STATE,
+    TAG_IN_RETURNS, TAKING, WRITING, ahead, claimed, lap_of, owned, tag_of, word,
+};
 use super::{Place, Position};
-
-const EMPTY: u64 = 0;
-const WRITING: u64 = 1;
-const READY: u64 = 2;
-const LEASED: u64 = 3;
-const STATE: u64 = 3;
-
-const TAG_SHIFT: u32 = 2;
-const LAP_SHIFT: u32 = 32;
 
 /// How many positions are passed between two updates of a hint.
 const HINT_EVERY: u32 = 64;
-
-#[inline]
-const fn word(lap: u32, state: u64) -> u64 {
-    (lap as u64) << LAP_SHIFT | state
-}
-
-#[inline]
-const fn owned(lap: u32, tag: Tag, state: u64) -> u64 {
-    (lap as u64) << LAP_SHIFT | (tag.bits() as u64) << TAG_SHIFT | state
-}
-
-#[inline]
-const fn lap_of(word: u64) -> u32 {
-    (word >> LAP_SHIFT) as u32
-}
-
-/// How many laps the slot is ahead of `lap`.
-#[inline]
-const fn ahead(word: u64, lap: u32) -> i32 {
-    lap_of(word).wrapping_sub(lap) as i32
-}
-
-const fn tag_of(word: u64) -> Option<Tag> {
-    Tag::from_bits((word as u32) >> TAG_SHIFT)
-}
-
-/// The kinds of a slot's contents, in the low two bits of its `kind`.
-const KIND: u64 = 3;
-const NONE: u64 = 0;
-const INLINE: u64 = 1;
-const BLOCK: u64 = 2;
-const TAKING: u64 = 3;
 
 /// Why an attempt led to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +172,7 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                 Ok(_) => {
                     let next = at.next(slots);
                     cursor.store(next.word(), Ordering::Relaxed);
-                    if next.index() % HINT_EVERY == 0 {
+                    if next.index().is_multiple_of(HINT_EVERY) {
                         self.place.tail_hint().store(at.word(), Ordering::Relaxed);
                     }
                     return Ok(at);
@@ -331,7 +294,7 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                     oldest = next;
                 }
                 cursor.store(oldest.word(), Ordering::Relaxed);
-                if next.index() % HINT_EVERY == 0 {
+                if next.index().is_multiple_of(HINT_EVERY) {
                     self.place.head_hint().store(oldest.word(), Ordering::Relaxed);
                 }
                 return Ok(got);
@@ -620,24 +583,6 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
     fn state(&self, at: Position) -> &AtomicU64 {
         self.place.state(at.index())
     }
-}
-
-const RETURNS_MOST: u64 = (1 << 12) - 1;
-const RETURNS_TAG: u32 = 12;
-const TAG_IN_RETURNS: u64 = (Tag::MASK as u64) << RETURNS_TAG;
-const RETURNS_LAP: u32 = 42;
-const RETURNS_LAP_MASK: u64 = (1 << 22) - 1;
-
-/// The newest position that a slot's word proves claimed, in the slot at which `at` stands.
-#[inline]
-const fn claimed(found: u64, at: Position) -> Position {
-    let lap = lap_of(found);
-    let lap = if found & STATE == EMPTY {
-        lap.wrapping_sub(1)
-    } else {
-        lap
-    };
-    Position::new(lap, at.index())
 }
 
 #[cold]
