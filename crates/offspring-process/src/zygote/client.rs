@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many zygotes may die over one request before it is given up.
 const ATTEMPTS: u32 = 8;
+
+/// How long a caller stays awake for its answer.
+const AWAKE: Duration = Duration::from_micros(200);
 
 static STATE: Mutex<State> = Mutex::new(State {
     preloads: Vec::new(),
@@ -314,7 +318,15 @@ impl Zygote {
         }
     }
 
+    /// Waits for an answer: awake for about as long as a clone takes, since to be woken takes as long again, then asleep.
     fn answer(&mut self) -> Result<Packet, Absent> {
+        let since = Instant::now();
+        while since.elapsed() < AWAKE {
+            match Packet::receive(self.control.as_fd(), &mut self.buffer, false) {
+                Err(Absent::NotYet) => thread::yield_now(),
+                received => return received,
+            }
+        }
         answer(&self.control, &self.pidfd, &mut self.buffer, Some(PATIENCE))
     }
 
@@ -366,7 +378,7 @@ impl Zygote {
 
     fn trouble(&self) -> Trouble {
         // The end of the connection comes a moment before the end of the process.
-        let deadline = std::time::Instant::now().checked_add(Duration::from_secs(1));
+        let deadline = Instant::now().checked_add(Duration::from_secs(1));
         match self.pidfd.wait_exit(deadline) {
             Ok(true) => Trouble::Zygote("died".into()),
             _ => Trouble::Zygote("did not answer".into()),
@@ -392,7 +404,7 @@ impl Zygote {
 }
 
 fn end(pidfd: &Pidfd) -> io::Result<ExitStatus> {
-    let deadline = std::time::Instant::now().checked_add(Duration::from_secs(1));
+    let deadline = Instant::now().checked_add(Duration::from_secs(1));
     if !pidfd.wait_exit(deadline)? {
         pidfd.signal(libc::SIGKILL)?;
     }
