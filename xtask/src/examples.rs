@@ -104,6 +104,27 @@ const EXAMPLES: &[Example] = &[
         ]),
         writes: None,
     },
+    Example {
+        name: "pipeline",
+        arguments: &["crates"],
+        expected: Expected::Contains(&[" files, ", " words, ", " self\n"]),
+        writes: None,
+    },
+    Example {
+        name: "work_queue",
+        arguments: &[],
+        expected: Expected::Lines(&[
+            "killed the worker that held task 9",
+            "20 tasks done, 1 of them by a second worker, none lost",
+        ]),
+        writes: None,
+    },
+    Example {
+        name: "zero_copy",
+        arguments: &[],
+        expected: Expected::Lines(&["256 MiB went to another process"]),
+        writes: None,
+    },
 ];
 
 /// Builds the examples with optimisation and checks the output of each.

@@ -108,11 +108,21 @@ pub fn reserve_child() -> io::Result<Owner> {
 /// # Errors
 /// As [`reserve_child`].
 pub fn reserve_fork() -> io::Result<Owner> {
-    let child = reserve_child()?;
-    shared::keep_for(arena()?, child);
+    let child = reserve_spawn()?;
     for hook in FORK_HOOKS.lock().iter() {
         hook(child);
     }
+    Ok(child)
+}
+
+/// A tag for a process that this one is about to start afresh with handles to shared values in its argument: all that this
+/// process has are kept for it until it has ended.
+///
+/// # Errors
+/// As [`reserve_child`].
+pub fn reserve_spawn() -> io::Result<Owner> {
+    let child = reserve_child()?;
+    shared::keep_for(arena()?, child);
     Ok(child)
 }
 

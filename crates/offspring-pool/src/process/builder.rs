@@ -177,7 +177,7 @@ impl ProcessBuilder {
         let words = [task, sent.raw().1, delivery.offset(), u64::from(me.raw()), 0];
         self.launcher.name(&name);
         // What this process shares is kept for the child from here on: its argument may hold the last handle.
-        let owner = family::reserve_fork().map_err(failed)?;
+        let owner = family::reserve_spawn().map_err(failed)?;
         let start = Start::new(&name, words);
         let child = start.launch(&self.launcher, &PROCESS, owner).map_err(failed)?;
         let (daemon, grace) = (self.daemon, self.grace);
