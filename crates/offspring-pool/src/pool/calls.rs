@@ -1,6 +1,7 @@
 // UNSAFETY: gives back a block that nobody has heard of.
 #![expect(unsafe_code, reason = "frees a block of the arena")]
 
+use std::mem::needs_drop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -172,10 +173,17 @@ impl<'a> Calls<'a> {
         let active = Arc::new(ActiveBoard::new(crew.arena, board, block, inputs.erase()));
         crew.announce(&active)?;
         let announced = Announced { crew, active: &active };
+        // An item may hold the last handle of something shared, which the workers have to take first. Plain data holds
+        // nothing, and goes while they work.
+        let kept = if const { needs_drop::<A>() } {
+            items
+        } else {
+            drop(items);
+            Vec::new()
+        };
         let waited = wait(crew, &active);
         drop(announced);
-        // Not before: an item may hold the last handle of something shared, which the workers have to take first.
-        drop(items);
+        drop(kept);
         waited?;
         Ok(Some((active, count)))
     }
