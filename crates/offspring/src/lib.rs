@@ -32,6 +32,7 @@
 //! | processes that wait for each other | [`Barrier`], [`Event`], [`Condvar`], [`Semaphore`] |
 //! | messages between any number of processes | [`Queue`] |
 //! | work that is known to be done | [`JoinableQueue`] |
+//! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
