@@ -416,3 +416,49 @@ fn corrupted(index: u32, word: u64) -> io::Error {
         format!("slot {index} of the queue holds {word:#x}, which is no state of a slot: its memory was overwritten"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Queue;
+
+    #[test]
+    fn a_damaged_slot_is_an_error_in_words_and_nothing_hangs() {
+        // Laps that cannot be, owners that never were, states that name owners and must not.
+        for word in [u64::MAX, 3, 1, 1 << 40 | 2, 1 << 31 | 2, 0xdead_beef_0000_0000, 5 << 32] {
+            let queue = Queue::<u64>::new(2).unwrap();
+            queue.send(7).unwrap();
+            queue.sender.port.core.state(0).store(word, Ordering::SeqCst);
+            let timeout = Duration::from_millis(1);
+            let received = queue.recv_timeout(timeout).map_err(|error| error.to_string());
+            let sent = queue
+                .send_many([1, 2].into_iter().take(1))
+                .map_err(|error| error.to_string());
+            let room = queue.send_timeout(3, timeout).map_err(|error| error.to_string());
+            assert!(
+                received.is_err()
+                    && [received.err(), sent.err(), room.err()]
+                        .iter()
+                        .flatten()
+                        .any(|words| { words.contains("overwritten") || words.contains("until the time ran out") }),
+                "{word:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_whose_words_lie_is_an_error() {
+        let queue = Queue::<String>::new(2).unwrap();
+        for (kind, root) in [(u64::MAX, 0), (2, 1 << 50), (1 << 2 | 1, 0), (0, 0)] {
+            queue.send("x".repeat(200)).unwrap();
+            let core = &queue.sender.port.core;
+            let slot = (0..2)
+                .find(|&slot| core.state(slot).load(Ordering::SeqCst) & 3 == 2)
+                .unwrap();
+            core.kind(slot).store(kind, Ordering::SeqCst);
+            core.payload_word(slot, 1).store(root, Ordering::SeqCst);
+            let error = queue.recv().unwrap_err().to_string();
+            assert!(error.contains("damaged"), "{error}");
+        }
+    }
+}
