@@ -13,6 +13,7 @@ pub(crate) fn mutex() -> Shared<Mutex<u64>> {
 }
 
 impl Guard for Shared<Mutex<u64>> {
+    #[inline(always)]
     fn guarded(&self, inside: impl FnOnce()) {
         let _guard = self.lock().expect("no owner dies here");
         inside();
