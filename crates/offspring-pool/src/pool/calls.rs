@@ -205,12 +205,7 @@ impl Drop for Announced<'_> {
 fn wait(crew: &Crew, active: &ActiveBoard) -> Result<()> {
     let words = active.board.words();
     let event = &crew.shared.header().slots[active.slot()].event;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let spin = if crew.shared.cells().len() < processors {
-        SPIN
-    } else {
-        Duration::ZERO
-    };
+    let spin = if crew.crowded { Duration::ZERO } else { SPIN };
     let mut since = None;
     let mut over = 0;
     loop {

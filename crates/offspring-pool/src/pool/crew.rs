@@ -44,6 +44,8 @@ pub(crate) struct Recipe {
 pub(crate) struct Crew {
     pub(crate) arena: &'static Arena,
     pub(crate) shared: SharedPool,
+    /// See [`SharedPool::is_crowded`].
+    pub(crate) crowded: bool,
     pub(super) recipe: Recipe,
     block: Block,
     pub(super) state: Mutex<State>,
@@ -123,6 +125,7 @@ impl Crew {
         let crew = Arc::new(Self {
             arena,
             shared,
+            crowded: shared.is_crowded(),
             recipe,
             block,
             state: Mutex::new(state),

@@ -4,8 +4,8 @@
     reason = "shared words are reached through a checked pointer into the arena"
 )]
 
-use std::io;
 use std::ptr::NonNull;
+use std::{io, thread};
 
 use offspring_shm::{Arena, Block};
 use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering};
@@ -117,6 +117,13 @@ impl SharedPool {
 
     pub(crate) fn cells(&self) -> &'static [WorkerCell] {
         self.cells
+    }
+
+    /// True if there is no processor left beside the workers: who spins takes the time of one that works.
+    ///
+    /// Reads the quota of the control group from files: to be asked once, not for each call.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.cells.len() >= thread::available_parallelism().map_or(1, usize::from)
     }
 
     /// True if some worker may be touching the board at `offset`.

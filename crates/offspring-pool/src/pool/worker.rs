@@ -53,7 +53,7 @@ struct Worker {
     parent: u32,
     /// Leave after so many items; 0 for never.
     most_tasks: u64,
-    /// More processes than processors: spinning would take the time of one that works.
+    /// See [`SharedPool::is_crowded`].
     crowded: bool,
 }
 
@@ -70,8 +70,7 @@ impl Worker {
             task::run(arena, initializer, argument)?;
         }
         cell.stage.store(READY, Ordering::Release);
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let crowded = pool.cells().len() >= processors;
+        let crowded = pool.is_crowded();
         let (me, scratch) = (family::me()?, Scratch::new());
         Ok(Self {
             arena,
