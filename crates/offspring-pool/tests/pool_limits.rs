@@ -52,9 +52,10 @@ fn too_few_descriptors() {
             for more in 0.. {
                 set_soft_limit(Resource::RLIMIT_NOFILE, before + more);
                 let made = Pool::builder().workers(4).start(method).build();
+                // What is looked at from here on needs descriptors as well.
+                set_soft_limit(Resource::RLIMIT_NOFILE, soft);
                 match made {
                     Ok(pool) => {
-                        set_soft_limit(Resource::RLIMIT_NOFILE, soft);
                         use_pool(&pool);
                         break;
                     }
