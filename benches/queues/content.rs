@@ -3,6 +3,9 @@
 /// The first word of the message that tells a consumer to stop.
 pub(crate) const END: u64 = u64::MAX;
 
+/// The words of a message of 1 MiB.
+pub(crate) const MIB: usize = (1 << 20) / 8;
+
 /// The word at `place` of the message with this number.
 #[inline]
 pub(crate) const fn word(number: u64, place: usize) -> u64 {
@@ -14,6 +17,14 @@ pub(crate) const fn word(number: u64, place: usize) -> u64 {
 pub(crate) fn fill(number: u64, words: &mut [u64]) {
     for (place, value) in words.iter_mut().enumerate() {
         *value = word(number, place);
+    }
+}
+
+/// As [`fill`], for those that carry bytes.
+#[inline]
+pub(crate) fn fill_bytes(number: u64, bytes: &mut [u8]) {
+    for (place, value) in bytes.chunks_exact_mut(8).enumerate() {
+        value.copy_from_slice(&word(number, place).to_ne_bytes());
     }
 }
 
@@ -79,7 +90,24 @@ impl Tally {
     #[inline]
     pub(crate) fn read(&mut self, words: &[u64]) {
         let sum = words.iter().fold(0_u64, |sum, &word| sum.wrapping_add(word));
-        if words[0] == END {
+        self.add(words[0], sum);
+    }
+
+    /// As [`read`](Self::read), for those that carry bytes.
+    #[inline]
+    pub(crate) fn read_bytes(&mut self, bytes: &[u8]) {
+        let mut words = bytes
+            .chunks_exact(8)
+            .map(|word| u64::from_ne_bytes(word.try_into().expect("8 bytes")));
+        let first = words.next().unwrap_or(END);
+        let sum = words.fold(first, u64::wrapping_add);
+        self.add(first, sum);
+    }
+
+    /// Counts a message, with the sum of all its words.
+    #[inline]
+    pub(crate) fn add(&mut self, first: u64, sum: u64) {
+        if first == END {
             self.ended = true;
         } else {
             self.count += 1;

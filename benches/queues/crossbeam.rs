@@ -1,10 +1,13 @@
 //! crossbeam's bounded channel, between threads.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use std::hint::spin_loop;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use offspring_benches::{Kind, Setting};
 
 use crate::content::{Content, Tally};
 use crate::flow::{self, Inlet, Outlet};
+use crate::trip::{Exchange, Trip};
 
 struct End<E, const WORDS: usize>(E);
 
@@ -37,4 +40,41 @@ impl<M: Content<WORDS>, const WORDS: usize> Inlet for End<Receiver<M>, WORDS> {
     fn recv(&mut self, tally: &mut Tally) {
         tally.read(self.0.recv().expect("there are senders").words());
     }
+}
+
+/// Two channels, one in each direction.
+struct Both {
+    there: Sender<u64>,
+    back: Receiver<u64>,
+    polling: bool,
+}
+
+impl Exchange for Both {
+    #[inline]
+    fn send(&mut self, number: u64) {
+        self.there.send(number).expect("there is a receiver");
+    }
+
+    #[inline]
+    fn recv(&mut self) -> u64 {
+        if !self.polling {
+            return self.back.recv().expect("there is a sender");
+        }
+        loop {
+            match self.back.try_recv() {
+                Ok(number) => return number,
+                Err(TryRecvError::Empty) => spin_loop(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+pub(crate) fn round_trip(setting: &Setting, trip: Trip, polling: bool) -> Result<f64, String> {
+    let channels = [bounded(16), bounded(16)];
+    trip.measure(setting, Kind::Threads, |side| Both {
+        there: channels[side].0.clone(),
+        back: channels[1 - side].1.clone(),
+        polling,
+    })
 }

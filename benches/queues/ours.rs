@@ -1,19 +1,23 @@
 //! Our queues, between forked members of the family.
 
-use offspring::{Message, Queue, Receiver, Sender};
+use std::hint::spin_loop;
+use std::ops::Range;
+
+use offspring::queue::TryRecvError;
+use offspring::{Message, Queue, Receiver, Sender, SharedSlice};
 use offspring_benches::{Kind, Setting};
 
-use crate::content::{Content, Tally};
+use crate::content::{Content, END, Tally, fill};
 use crate::flow::{self, Inlet, Outlet};
+use crate::trip::{Exchange, Trip};
 
-fn queue<T: Message>(capacity: usize) -> Result<Queue<T>, String> {
+pub(crate) fn queue<T: Message>(capacity: usize) -> Result<Queue<T>, String> {
     Queue::new(capacity).map_err(|error| error.to_string())
 }
 
-/// One end of a queue that carries so many words in a message.
-struct End<E, const WORDS: usize>(E);
+/// One message in a call: an end of a queue that carries so many words in a message.
+struct Single<E, const WORDS: usize>(E);
 
-/// One message in a call.
 pub(crate) fn values<M: Message + Content<WORDS>, const WORDS: usize>(
     setting: &Setting,
     pairs: usize,
@@ -25,12 +29,12 @@ pub(crate) fn values<M: Message + Content<WORDS>, const WORDS: usize>(
         Kind::Family,
         pairs,
         WORDS,
-        |_| End::<_, WORDS>(queue.sender()),
-        |_| End::<_, WORDS>(queue.receiver()),
+        |_| Single::<_, WORDS>(queue.sender()),
+        |_| Single::<_, WORDS>(queue.receiver()),
     )
 }
 
-impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for End<Sender<M>, WORDS> {
+impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Single<Sender<M>, WORDS> {
     #[inline]
     fn send(&mut self, number: u64) -> u64 {
         self.0.send(M::of(number)).expect("there are receivers");
@@ -38,9 +42,150 @@ impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for End<Sender<M>, 
     }
 }
 
-impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for End<Receiver<M>, WORDS> {
+impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Single<Receiver<M>, WORDS> {
     #[inline]
     fn recv(&mut self, tally: &mut Tally) {
         tally.read(self.0.recv().expect("there are senders").words());
     }
+}
+
+/// Many messages in a call.
+struct Many<E, M, const WORDS: usize>(E, Vec<M>);
+
+const BATCH: usize = 64;
+
+/// Between two, as both ends of a batch must not meet one consumer.
+pub(crate) fn many<M: Message + Content<WORDS>, const WORDS: usize>(
+    setting: &Setting,
+    capacity: usize,
+) -> Result<f64, String> {
+    let queue = queue::<M>(capacity)?;
+    flow::rate(
+        setting,
+        Kind::Family,
+        1,
+        WORDS,
+        |_| Many::<_, M, WORDS>(queue.sender(), Vec::new()),
+        |_| Many::<_, M, WORDS>(queue.receiver(), Vec::new()),
+    )
+}
+
+impl<M: Message + Content<WORDS>, const WORDS: usize> Many<Sender<M>, M, WORDS> {
+    #[inline]
+    fn send_all(&self, numbers: Range<u64>) -> u64 {
+        let count = numbers.end - numbers.start;
+        self.0.send_many(numbers.map(M::of)).expect("there are receivers");
+        count
+    }
+}
+
+impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Many<Sender<M>, M, WORDS> {
+    #[inline]
+    fn send(&mut self, number: u64) -> u64 {
+        self.send_all(number..number + BATCH as u64)
+    }
+
+    fn end(&mut self) {
+        self.0.send(M::of(END)).expect("there are receivers");
+    }
+}
+
+impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Many<Receiver<M>, M, WORDS> {
+    #[inline]
+    fn recv(&mut self, tally: &mut Tally) {
+        self.0.recv_many(&mut self.1, BATCH).expect("there are senders");
+        for message in self.1.drain(..) {
+            tally.read(message.words());
+        }
+    }
+}
+
+/// Values that are read where they lie.
+struct View<E, const WORDS: usize>(E);
+
+pub(crate) fn views<const WORDS: usize>(setting: &Setting, pairs: usize, capacity: usize) -> Result<f64, String> {
+    let queue = queue::<Vec<u64>>(capacity)?;
+    flow::rate(
+        setting,
+        Kind::Family,
+        pairs,
+        WORDS,
+        |_| Single::<_, WORDS>(queue.sender()),
+        |_| View::<_, WORDS>(queue.receiver()),
+    )
+}
+
+impl<const WORDS: usize> Inlet for View<Receiver<Vec<u64>>, WORDS> {
+    fn recv(&mut self, tally: &mut Tally) {
+        let view = self.0.recv_view().expect("there are senders");
+        let sum = view.iter().fold(0_u64, |sum, word| sum.wrapping_add(word.to_native()));
+        tally.add(view[0].to_native(), sum);
+    }
+}
+
+/// Slices that are written and read where they lie.
+struct Slice<E, const WORDS: usize>(E);
+
+pub(crate) fn slices<const WORDS: usize>(setting: &Setting, pairs: usize, capacity: usize) -> Result<f64, String> {
+    let queue = queue::<SharedSlice<u64>>(capacity)?;
+    flow::rate(
+        setting,
+        Kind::Family,
+        pairs,
+        WORDS,
+        |_| Slice::<_, WORDS>(queue.sender()),
+        |_| Slice::<_, WORDS>(queue.receiver()),
+    )
+}
+
+impl<const WORDS: usize> Outlet for Slice<Sender<SharedSlice<u64>>, WORDS> {
+    fn send(&mut self, number: u64) -> u64 {
+        let slice = SharedSlice::build(WORDS, |words| fill(number, words)).expect("the arena has room");
+        self.0.send(slice).expect("there are receivers");
+        1
+    }
+}
+
+impl<const WORDS: usize> Inlet for Slice<Receiver<SharedSlice<u64>>, WORDS> {
+    fn recv(&mut self, tally: &mut Tally) {
+        tally.read(&self.0.recv().expect("there are senders"));
+    }
+}
+
+/// Two queues, one in each direction.
+struct Both {
+    there: Sender<u64>,
+    back: Receiver<u64>,
+    polling: bool,
+}
+
+impl Exchange for Both {
+    #[inline]
+    fn send(&mut self, number: u64) {
+        self.there.send(number).expect("there is a receiver");
+    }
+
+    #[inline]
+    fn recv(&mut self) -> u64 {
+        if !self.polling {
+            return self.back.recv().expect("there is a sender");
+        }
+        loop {
+            match self.back.try_recv() {
+                Ok(number) => return number,
+                Err(TryRecvError::Empty) => spin_loop(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// Trying again and again, or with the call that waits.
+pub(crate) fn round_trip(setting: &Setting, trip: Trip, polling: bool) -> Result<f64, String> {
+    let queues = [queue(16)?, queue(16)?];
+    trip.measure(setting, Kind::Family, |side| Both {
+        there: queues[side].sender(),
+        back: queues[1 - side].receiver(),
+        polling,
+    })
 }

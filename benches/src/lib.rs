@@ -21,7 +21,7 @@ mod work;
 
 pub use forked::{Forked, fork};
 pub use futex::{futex_wait, futex_wake};
-pub use machine::{cpus, now_ns, pin, pss_of, thread_number, touch, wait_until_asleep};
+pub use machine::{cpus, now_ns, pin, pss_of, thread_number, touch, unpin, wait_until_asleep};
 pub use parties::{Child, Kind, side_by_side};
 pub use pthread::{PthreadBarrier, PthreadEvent, PthreadMutex, PthreadRwLock};
 pub use sampling::{Setting, median};
