@@ -6,7 +6,7 @@ mod tasks;
 
 use std::process::ExitCode;
 
-use offspring_benches::{Better, Case, Implementation, run};
+use offspring_benches::{Better, Case, Implementation, copy_big, run};
 
 fn main() -> ExitCode {
     // A child of procspawn is this program again, and is recognised here.
@@ -110,7 +110,7 @@ fn values() -> Vec<Case> {
         what,
         implementations: vec![
             Implementation::new("offspring", offspring),
-            Implementation::new("limit", peers::copy_256_mib),
+            Implementation::new("limit", copy_big),
             Implementation::cpython(),
         ],
     };

@@ -81,8 +81,8 @@ pub(crate) struct Tally {
     pub(crate) count: u64,
     /// The sum of all words of them.
     pub(crate) sum: u64,
-    /// Whether the end has come.
-    pub(crate) ended: bool,
+    /// How many ends have come.
+    pub(crate) ends: usize,
 }
 
 impl Tally {
@@ -108,7 +108,7 @@ impl Tally {
     #[inline]
     pub(crate) fn add(&mut self, first: u64, sum: u64) {
         if first == END {
-            self.ended = true;
+            self.ends += 1;
         } else {
             self.count += 1;
             self.sum = self.sum.wrapping_add(sum);

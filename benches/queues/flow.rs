@@ -142,7 +142,7 @@ fn consume(words: &Words, number: usize, inlet: &mut impl Inlet) {
             return;
         }
         let mut tally = Tally::default();
-        while !tally.ended {
+        while tally.ends == 0 {
             inlet.recv(&mut tally);
         }
         let results = [tally.count, tally.sum, now_ns()];

@@ -1,154 +1,213 @@
 //! Queues: messages a second, round trips, large messages, and what a queue costs.
 
 mod content;
+mod create;
 mod crossbeam;
 mod flow;
 mod home;
 mod iceoryx;
 mod ipc;
+mod large;
 mod ours;
 mod pipe;
 mod trip;
 
 use std::process::ExitCode;
 
-use offspring_benches::{Better, Case, Implementation, run};
+use offspring::Message;
+use offspring_benches::{Better, Case, Implementation, copy_big, run};
 
-use crate::content::MIB;
+use crate::content::{Content, MIB};
 use crate::trip::Trip;
 
-/// The messages that a channel has room for.
-const CAPACITY: usize = 1024;
-/// The same, for those of 1 MiB.
-const FEW: usize = 8;
-
 fn main() -> ExitCode {
-    let cases = [rates(), trips()];
+    let cases = [rates(), trips(), large_values(), costs()];
     run("queues", &cases.into_iter().flatten().collect::<Vec<_>>())
 }
 
-type Words8 = [u64; 8];
-type Words512 = [u64; 512];
+/// The messages that a channel of each kind has room for; a pipe has 1 MiB, a socket what the system gives it.
+const fn room(words: usize) -> usize {
+    if words == MIB { 8 } else { 1024 }
+}
 
-fn rate(name: &'static str, what: &'static str, implementations: Vec<Implementation>) -> Case {
+/// Values of a type that each of ours and crossbeam's carries as it is; the others carry the same words.
+fn rate<M: Message + Content<WORDS> + Send, const WORDS: usize, const PAIRS: usize>(
+    name: &'static str,
+    what: &'static str,
+    variants: impl IntoIterator<Item = Implementation>,
+) -> Case {
+    let pipe = if PAIRS > 1 && WORDS > 512 {
+        Implementation::missing("pipe", "a pipe does not keep messages of more than 4 KiB together")
+    } else {
+        Implementation::new("pipe", |setting| pipe::rate::<WORDS>(setting, PAIRS))
+    };
+    let ours = Implementation::new("offspring", |setting| {
+        ours::values::<M, WORDS>(setting, PAIRS, room(WORDS))
+    });
+    let peers = [
+        Implementation::new("crossbeam", |setting| {
+            crossbeam::values::<M, WORDS>(setting, PAIRS, room(WORDS))
+        }),
+        Implementation::new("ipc_channel", |setting| ipc::rate::<WORDS>(setting, PAIRS)),
+        Implementation::new("iceoryx2", |setting| {
+            iceoryx::rate::<WORDS>(setting, PAIRS, room(WORDS))
+        }),
+        pipe,
+        Implementation::cpython(),
+    ];
     Case {
         name,
         unit: "ops/s",
         better: Better::Higher,
         what,
-        implementations,
+        implementations: [ours].into_iter().chain(variants).chain(peers).collect(),
     }
+}
+
+/// 64 messages in a call.
+fn many<M: Message + Content<WORDS>, const WORDS: usize, const PAIRS: usize>() -> [Implementation; 1] {
+    [Implementation::new("offspring_many", |setting| {
+        ours::many::<M, WORDS>(setting, PAIRS, room(WORDS))
+    })]
+}
+
+/// Vectors, read in place.
+fn view<const WORDS: usize, const PAIRS: usize>() -> [Implementation; 1] {
+    [Implementation::new("offspring_view", |setting| {
+        ours::views::<WORDS>(setting, PAIRS, room(WORDS))
+    })]
 }
 
 fn rates() -> Vec<Case> {
     vec![
-        rate(
+        rate::<u64, 1, 1>(
             "queue/1x1/8B",
-            "1 producer, 1 consumer, pinned to the processors in turn",
-            vec![
-                Implementation::new("offspring", |s| ours::values::<u64, 1>(s, 1, CAPACITY)),
-                Implementation::new("offspring_many", |s| ours::many::<u64, 1>(s, CAPACITY)),
-                Implementation::new("crossbeam", |s| crossbeam::values::<u64, 1>(s, 1, CAPACITY)),
-                Implementation::new("ipc_channel", |s| ipc::rate::<1>(s, 1)),
-                Implementation::new("iceoryx2", |s| iceoryx::rate::<1>(s, 1, CAPACITY)),
-                Implementation::new("pipe", |s| pipe::rate::<1>(s, 1)),
-            ],
+            "1 producer, 1 consumer, each on a processor of its own, room for 1024; every word is written, read and checked; \
+             many: 64 messages in a call",
+            many::<u64, 1, 1>(),
         ),
-        rate(
-            "queue/1x1/64B",
-            "1 producer, 1 consumer, pinned to the processors in turn",
-            vec![
-                Implementation::new("offspring", |s| ours::values::<Words8, 8>(s, 1, CAPACITY)),
-                Implementation::new("offspring_many", |s| ours::many::<Words8, 8>(s, CAPACITY)),
-                Implementation::new("crossbeam", |s| crossbeam::values::<Words8, 8>(s, 1, CAPACITY)),
-                Implementation::new("ipc_channel", |s| ipc::rate::<8>(s, 1)),
-                Implementation::new("iceoryx2", |s| iceoryx::rate::<8>(s, 1, CAPACITY)),
-                Implementation::new("pipe", |s| pipe::rate::<8>(s, 1)),
-            ],
-        ),
-        rate(
+        rate::<[u64; 8], 8, 1>("queue/1x1/64B", "the same, [u64; 8]", many::<[u64; 8], 8, 1>()),
+        rate::<[u64; 512], 512, 1>(
             "queue/1x1/4KiB",
-            "1 producer, 1 consumer, pinned to the processors in turn",
-            vec![
-                Implementation::new("offspring", |s| ours::values::<Words512, 512>(s, 1, CAPACITY)),
-                Implementation::new("offspring_vec", |s| ours::values::<Vec<u64>, 512>(s, 1, CAPACITY)),
-                Implementation::new("offspring_view", |s| ours::views::<512>(s, 1, CAPACITY)),
-                Implementation::new("offspring_slice", |s| ours::slices::<512>(s, 1, CAPACITY)),
-                Implementation::new("crossbeam", |s| crossbeam::values::<Words512, 512>(s, 1, CAPACITY)),
-                Implementation::new("crossbeam_vec", |s| crossbeam::values::<Vec<u64>, 512>(s, 1, CAPACITY)),
-                Implementation::new("ipc_channel", |s| ipc::rate::<512>(s, 1)),
-                Implementation::new("iceoryx2", |s| iceoryx::rate::<512>(s, 1, CAPACITY)),
-                Implementation::new("pipe", |s| pipe::rate::<512>(s, 1)),
-            ],
+            "the same, [u64; 512]; view: Vec<u64>, read in place",
+            view::<512, 1>(),
         ),
-        rate(
+        rate::<Vec<u64>, MIB, 1>(
             "queue/1x1/1MiB",
-            "1 producer, 1 consumer, pinned to the processors in turn",
-            vec![
-                Implementation::new("offspring", |s| ours::values::<Vec<u64>, MIB>(s, 1, FEW)),
-                Implementation::new("offspring_view", |s| ours::views::<MIB>(s, 1, FEW)),
-                Implementation::new("offspring_slice", |s| ours::slices::<MIB>(s, 1, FEW)),
-                Implementation::new("crossbeam", |s| crossbeam::values::<Vec<u64>, MIB>(s, 1, FEW)),
-                Implementation::new("ipc_channel", |s| ipc::rate::<MIB>(s, 1)),
-                Implementation::new("iceoryx2", |s| iceoryx::rate::<MIB>(s, 1, FEW)),
-                Implementation::new("pipe", |s| pipe::rate::<MIB>(s, 1)),
-            ],
+            "the same, Vec<u64>, room for 8; view: read in place; iceoryx2 writes in place too",
+            view::<MIB, 1>(),
         ),
-        rate(
-            "queue/2x2/64B",
+        rate::<u64, 1, 2>(
+            "queue/2x2/8B",
             "2 producers, 2 consumers, pinned to the processors in turn",
-            vec![
-                Implementation::new("offspring", |s| ours::values::<Words8, 8>(s, 2, CAPACITY)),
-                Implementation::new("crossbeam", |s| crossbeam::values::<Words8, 8>(s, 2, CAPACITY)),
-                Implementation::new("ipc_channel", |s| ipc::rate::<8>(s, 2)),
-                Implementation::new("iceoryx2", |s| iceoryx::rate::<8>(s, 2, CAPACITY)),
-                Implementation::new("pipe", |s| pipe::rate::<8>(s, 2)),
-            ],
+            many::<u64, 1, 2>(),
+        ),
+        rate::<[u64; 8], 8, 2>("queue/2x2/64B", "the same, [u64; 8]", many::<[u64; 8], 8, 2>()),
+        rate::<[u64; 512], 512, 2>("queue/2x2/4KiB", "the same, [u64; 512]", view::<512, 2>()),
+        rate::<Vec<u64>, MIB, 2>("queue/2x2/1MiB", "the same, Vec<u64>, room for 8", view::<MIB, 2>()),
+        rate::<[u64; 8], 8, 4>(
+            "queue/4x4/64B",
+            "4 producers, 4 consumers, pinned to the processors in turn",
+            many::<[u64; 8], 8, 4>(),
         ),
     ]
 }
 
-fn trips() -> Vec<Case> {
-    let case = |name, what, implementations| Case {
+fn microseconds(name: &'static str, what: &'static str, implementations: Vec<Implementation>) -> Case {
+    Case {
         name,
         unit: "us",
         better: Better::Lower,
         what,
         implementations,
-    };
+    }
+}
+
+fn trips() -> Vec<Case> {
     vec![
-        case(
+        microseconds(
             "queue/rtt_awake",
-            "both spin",
+            "8 bytes there and back, each side on a processor of its own, trying again and again; recv: with the call that \
+             waits, and spins first; limit: spinning on one word in one cache line",
             vec![
-                Implementation::new("offspring", |s| ours::round_trip(s, Trip::Apart, true)),
-                Implementation::new("offspring_recv", |s| ours::round_trip(s, Trip::Apart, false)),
-                Implementation::new("limit", |s| trip::line(s, Trip::Apart)),
-                Implementation::new("crossbeam", |s| crossbeam::round_trip(s, Trip::Apart, true)),
-                Implementation::new("iceoryx2", |s| iceoryx::round_trip(s, Trip::Apart, false)),
-                Implementation::new("ipc_channel", |s| ipc::round_trip(s, Trip::Apart, true)),
+                Implementation::new("offspring", |setting| ours::round_trip(setting, Trip::Apart, true)),
+                Implementation::new("offspring_recv", |setting| {
+                    ours::round_trip(setting, Trip::Apart, false)
+                }),
+                Implementation::new("limit", |setting| trip::line(setting, Trip::Apart)),
+                Implementation::new("crossbeam", |setting| crossbeam::round_trip(setting, Trip::Apart, true)),
+                Implementation::new("iceoryx2", |setting| iceoryx::round_trip(setting, Trip::Apart, false)),
+                Implementation::new("ipc_channel", |setting| ipc::round_trip(setting, Trip::Apart, true)),
             ],
         ),
-        case(
+        microseconds(
             "queue/rtt_asleep",
-            "both sleep",
+            "8 bytes there and back, with calls that wait, both sides on one processor: one sleeps while the other runs; \
+             limit: a bare futex; iceoryx2: an event for each message",
             vec![
-                Implementation::new("offspring", |s| ours::round_trip(s, Trip::Together, false)),
-                Implementation::new("limit", |s| trip::futex(s, Trip::Together)),
-                Implementation::new("crossbeam", |s| crossbeam::round_trip(s, Trip::Together, false)),
-                Implementation::new("iceoryx2", |s| iceoryx::round_trip(s, Trip::Together, true)),
-                Implementation::new("ipc_channel", |s| ipc::round_trip(s, Trip::Together, false)),
+                Implementation::new("offspring", |setting| ours::round_trip(setting, Trip::Together, false)),
+                Implementation::new("limit", |setting| trip::futex(setting, Trip::Together)),
+                Implementation::new("crossbeam", |setting| {
+                    crossbeam::round_trip(setting, Trip::Together, false)
+                }),
+                Implementation::new("iceoryx2", |setting| iceoryx::round_trip(setting, Trip::Together, true)),
+                Implementation::new("ipc_channel", |setting| ipc::round_trip(setting, Trip::Together, false)),
             ],
         ),
-        case(
+        microseconds(
             "queue/rtt_unpinned",
-            "unpinned",
+            "the same, nothing pinned: who spins first need not sleep",
             vec![
-                Implementation::new("offspring", |s| ours::round_trip(s, Trip::Free, false)),
-                Implementation::new("limit", |s| trip::futex(s, Trip::Free)),
-                Implementation::new("crossbeam", |s| crossbeam::round_trip(s, Trip::Free, false)),
-                Implementation::new("iceoryx2", |s| iceoryx::round_trip(s, Trip::Free, true)),
-                Implementation::new("ipc_channel", |s| ipc::round_trip(s, Trip::Free, false)),
+                Implementation::new("offspring", |setting| ours::round_trip(setting, Trip::Free, false)),
+                Implementation::new("limit", |setting| trip::futex(setting, Trip::Free)),
+                Implementation::new("crossbeam", |setting| crossbeam::round_trip(setting, Trip::Free, false)),
+                Implementation::new("iceoryx2", |setting| iceoryx::round_trip(setting, Trip::Free, true)),
+                Implementation::new("ipc_channel", |setting| ipc::round_trip(setting, Trip::Free, false)),
+            ],
+        ),
+    ]
+}
+
+fn large_values() -> Vec<Case> {
+    vec![
+        microseconds(
+            "value/queue_256MiB",
+            "from before 256 MiB are written into shared memory until another process has answered that it sees them; the \
+             sender keeps its own; moved: `send` takes a vector, and frees it; limit: memcpy into warm memory",
+            vec![
+                Implementation::new("offspring", large::written),
+                Implementation::new("offspring_moved", large::moved),
+                Implementation::new("limit", copy_big),
+            ],
+        ),
+        microseconds(
+            "value/queue_inplace_256MiB",
+            "the same, but they lie in shared memory already; limit: memcpy into warm memory",
+            vec![
+                Implementation::new("offspring", large::in_arena),
+                Implementation::new("limit", copy_big),
+            ],
+        ),
+    ]
+}
+
+fn costs() -> Vec<Case> {
+    vec![
+        microseconds(
+            "queue/create",
+            "to make a queue with room for 100 numbers, and drop it",
+            vec![
+                Implementation::new("offspring", create::ours),
+                Implementation::new("crossbeam", create::crossbeam),
+                Implementation::cpython(),
+            ],
+        ),
+        microseconds(
+            "queue/create_10000",
+            "to make one of 10 000 queues, all there at once and without a descriptor, pass a message, and drop it",
+            vec![
+                Implementation::new("offspring", create::many_of_ours),
+                Implementation::new("crossbeam", create::many_of_crossbeam),
             ],
         ),
     ]

@@ -1,13 +1,12 @@
 //! Our queues, between forked members of the family.
 
 use std::hint::spin_loop;
-use std::ops::Range;
 
 use offspring::queue::TryRecvError;
-use offspring::{Message, Queue, Receiver, Sender, SharedSlice};
+use offspring::{Message, Queue, Receiver, Sender};
 use offspring_benches::{Kind, Setting};
 
-use crate::content::{Content, END, Tally, fill};
+use crate::content::{Content, END, Tally};
 use crate::flow::{self, Inlet, Outlet};
 use crate::trip::{Exchange, Trip};
 
@@ -50,39 +49,26 @@ impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Single<Receiver<
 }
 
 /// Many messages in a call.
-struct Many<E, M, const WORDS: usize>(E, Vec<M>);
+struct Many<M: Message, const WORDS: usize>(Queue<M>, Vec<M>);
 
 const BATCH: usize = 64;
 
-/// Between two, as both ends of a batch must not meet one consumer.
 pub(crate) fn many<M: Message + Content<WORDS>, const WORDS: usize>(
     setting: &Setting,
+    pairs: usize,
     capacity: usize,
 ) -> Result<f64, String> {
     let queue = queue::<M>(capacity)?;
-    flow::rate(
-        setting,
-        Kind::Family,
-        1,
-        WORDS,
-        |_| Many::<_, M, WORDS>(queue.sender(), Vec::new()),
-        |_| Many::<_, M, WORDS>(queue.receiver(), Vec::new()),
-    )
+    let end = |_| Many::<M, WORDS>(queue.clone(), Vec::new());
+    flow::rate(setting, Kind::Family, pairs, WORDS, end, end)
 }
 
-impl<M: Message + Content<WORDS>, const WORDS: usize> Many<Sender<M>, M, WORDS> {
-    #[inline]
-    fn send_all(&self, numbers: Range<u64>) -> u64 {
-        let count = numbers.end - numbers.start;
-        self.0.send_many(numbers.map(M::of)).expect("there are receivers");
-        count
-    }
-}
-
-impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Many<Sender<M>, M, WORDS> {
+impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Many<M, WORDS> {
     #[inline]
     fn send(&mut self, number: u64) -> u64 {
-        self.send_all(number..number + BATCH as u64)
+        let numbers = number..number + BATCH as u64;
+        self.0.send_many(numbers.map(M::of)).expect("there are receivers");
+        BATCH as u64
     }
 
     fn end(&mut self) {
@@ -90,18 +76,22 @@ impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Many<Sender<M>,
     }
 }
 
-impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Many<Receiver<M>, M, WORDS> {
+impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Many<M, WORDS> {
     #[inline]
     fn recv(&mut self, tally: &mut Tally) {
         self.0.recv_many(&mut self.1, BATCH).expect("there are senders");
         for message in self.1.drain(..) {
             tally.read(message.words());
         }
+        // A batch may hold the end that another consumer waits for.
+        for _ in 1..tally.ends {
+            self.end();
+        }
     }
 }
 
-/// Values that are read where they lie.
-struct View<E, const WORDS: usize>(E);
+/// Vectors that are read where they lie.
+struct View(Receiver<Vec<u64>>);
 
 pub(crate) fn views<const WORDS: usize>(setting: &Setting, pairs: usize, capacity: usize) -> Result<f64, String> {
     let queue = queue::<Vec<u64>>(capacity)?;
@@ -111,44 +101,15 @@ pub(crate) fn views<const WORDS: usize>(setting: &Setting, pairs: usize, capacit
         pairs,
         WORDS,
         |_| Single::<_, WORDS>(queue.sender()),
-        |_| View::<_, WORDS>(queue.receiver()),
+        |_| View(queue.receiver()),
     )
 }
 
-impl<const WORDS: usize> Inlet for View<Receiver<Vec<u64>>, WORDS> {
+impl Inlet for View {
     fn recv(&mut self, tally: &mut Tally) {
         let view = self.0.recv_view().expect("there are senders");
         let sum = view.iter().fold(0_u64, |sum, word| sum.wrapping_add(word.to_native()));
         tally.add(view[0].to_native(), sum);
-    }
-}
-
-/// Slices that are written and read where they lie.
-struct Slice<E, const WORDS: usize>(E);
-
-pub(crate) fn slices<const WORDS: usize>(setting: &Setting, pairs: usize, capacity: usize) -> Result<f64, String> {
-    let queue = queue::<SharedSlice<u64>>(capacity)?;
-    flow::rate(
-        setting,
-        Kind::Family,
-        pairs,
-        WORDS,
-        |_| Slice::<_, WORDS>(queue.sender()),
-        |_| Slice::<_, WORDS>(queue.receiver()),
-    )
-}
-
-impl<const WORDS: usize> Outlet for Slice<Sender<SharedSlice<u64>>, WORDS> {
-    fn send(&mut self, number: u64) -> u64 {
-        let slice = SharedSlice::build(WORDS, |words| fill(number, words)).expect("the arena has room");
-        self.0.send(slice).expect("there are receivers");
-        1
-    }
-}
-
-impl<const WORDS: usize> Inlet for Slice<Receiver<SharedSlice<u64>>, WORDS> {
-    fn recv(&mut self, tally: &mut Tally) {
-        tally.read(&self.0.recv().expect("there are senders"));
     }
 }
 

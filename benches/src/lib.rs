@@ -6,6 +6,7 @@
 //! medians of the rounds. A measurement checks the results of what it measures, and fails if they are wrong.
 
 mod cli;
+mod copy;
 mod forked;
 mod futex;
 mod machine;
@@ -19,6 +20,7 @@ mod shared;
 mod suite;
 mod work;
 
+pub use copy::{BIG, PLACE, copy_big};
 pub use forked::{Forked, fork};
 pub use futex::{futex_wait, futex_wake};
 pub use machine::{cpus, now_ns, pin, pss_of, thread_number, touch, unpin, wait_until_asleep};
