@@ -12,7 +12,7 @@ const WORKERS: usize = 4;
 const QUEUES: usize = 1000;
 
 fn main() -> ExitCode {
-    let case = |name, what, ours| Case {
+    let case = |name, what, ours: fn(&Setting) -> Result<f64, String>| Case {
         name,
         unit: "MiB",
         better: Better::Lower,

@@ -6,21 +6,22 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use offspring_benches::{Kind, Setting};
 
 use crate::content::{Content, Tally};
-use crate::flow::{self, Inlet, Outlet};
-use crate::trip::{Exchange, Trip};
+use crate::flow::{self, Inlet, Outlet, Plan};
+use crate::place::Place;
+use crate::trip::{self, Exchange};
 
 struct End<E, const WORDS: usize>(E);
 
 pub(crate) fn values<M: Content<WORDS> + Send, const WORDS: usize>(
     setting: &Setting,
-    pairs: usize,
+    plan: Plan,
     capacity: usize,
 ) -> Result<f64, String> {
     let (sender, receiver) = bounded::<M>(capacity);
     flow::rate(
         setting,
         Kind::Threads,
-        pairs,
+        plan,
         WORDS,
         |_| End::<_, WORDS>(sender.clone()),
         |_| End::<_, WORDS>(receiver.clone()),
@@ -70,9 +71,9 @@ impl Exchange for Both {
     }
 }
 
-pub(crate) fn round_trip(setting: &Setting, trip: Trip, polling: bool) -> Result<f64, String> {
+pub(crate) fn round_trip(setting: &Setting, place: Place, polling: bool) -> Result<f64, String> {
     let channels = [bounded(16), bounded(16)];
-    trip.measure(setting, Kind::Threads, |side| Both {
+    trip::measure(setting, Kind::Threads, place, |side| Both {
         there: channels[side].0.clone(),
         back: channels[1 - side].1.clone(),
         polling,

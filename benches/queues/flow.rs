@@ -7,6 +7,7 @@ use std::time::Duration;
 use offspring_benches::{Kind, Setting, SharedPage, median, now_ns, side_by_side};
 
 use crate::content::{END, Tally, sum_below};
+use crate::place::Place;
 
 /// The end of a channel that sends.
 pub(crate) trait Outlet {
@@ -22,6 +23,14 @@ pub(crate) trait Outlet {
 pub(crate) trait Inlet {
     /// Receives a message, or several that are there, and reads all they carry. Waits while there is none.
     fn recv(&mut self, tally: &mut Tally);
+}
+
+/// How many take part, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// So many producers, and as many consumers.
+    pub(crate) pairs: usize,
+    pub(crate) place: Place,
 }
 
 /// The words that the parties share, each in a cache line of its own.
@@ -45,14 +54,16 @@ type Words = SharedPage<[AtomicU64; 256]>;
 pub(crate) fn rate<O: Outlet, I: Inlet>(
     setting: &Setting,
     kind: Kind,
-    pairs: usize,
+    plan: Plan,
     message_words: usize,
     outlet: impl Fn(usize) -> O + Sync,
     inlet: impl Fn(usize) -> I + Sync,
 ) -> Result<f64, String> {
+    let Plan { pairs, place } = plan;
     let words = &Words::new();
     let party = |number: usize| {
         let _alarm = Alarm(words);
+        place.take(number);
         if number < pairs {
             produce(words, number, &mut outlet(number));
         } else {
@@ -60,11 +71,11 @@ pub(crate) fn rate<O: Outlet, I: Inlet>(
         }
     };
     side_by_side(kind, 2 * pairs, party, || {
-        let windows = if setting.quick { 4 } else { 8 };
-        let length = setting.budget() / 2 / windows;
+        let (windows, length) = if setting.quick { (4, 25) } else { (8, 60) };
+        let length = Duration::from_millis(length);
         let mut rates = Vec::new();
         // The first warms up and does not count.
-        for window in 1..=u64::from(windows) + 1 {
+        for window in 1..=windows + 1 {
             let rate = measure(words, pairs, message_words, window, length)?;
             if window > 1 {
                 rates.push(rate);

@@ -17,9 +17,10 @@ use iceoryx2::sample::Sample;
 use offspring_benches::{Kind, Setting, SharedPage};
 
 use crate::content::{Tally, word};
-use crate::flow::{self, Inlet, Outlet};
+use crate::flow::{self, Inlet, Outlet, Plan};
 use crate::home::Home;
-use crate::trip::{Exchange, Trip};
+use crate::place::Place;
+use crate::trip::{self, Exchange};
 
 /// The first word of a message that is no message yet.
 const HELLO: u64 = u64::MAX - 2;
@@ -181,15 +182,15 @@ fn service(
 }
 
 /// Each producer has a service of its own for its consumer: there are no consumers that compete.
-pub(crate) fn rate<const WORDS: usize>(setting: &Setting, pairs: usize, capacity: usize) -> Result<f64, String> {
+pub(crate) fn rate<const WORDS: usize>(setting: &Setting, plan: Plan, capacity: usize) -> Result<f64, String> {
     let site = Site::new()?;
-    if pairs > 1 {
+    if plan.pairs > 1 {
         println!("note each pair has a service of its own");
     }
     flow::rate(
         setting,
         Kind::Processes,
-        pairs,
+        plan,
         WORDS,
         |number| {
             let outbound = Outbound::new(&site, number, WORDS, capacity, false);
@@ -236,9 +237,9 @@ impl Exchange for Both {
 }
 
 /// Polling, or with an event for each message.
-pub(crate) fn round_trip(setting: &Setting, trip: Trip, events: bool) -> Result<f64, String> {
+pub(crate) fn round_trip(setting: &Setting, place: Place, events: bool) -> Result<f64, String> {
     let site = Site::new()?;
-    trip.measure(setting, Kind::Processes, |side| {
+    trip::measure(setting, Kind::Processes, place, |side| {
         let both = Both {
             there: Outbound::new(&site, side, 1, 16, events),
             back: Inbound::new(&site, 1 - side, 16, events),

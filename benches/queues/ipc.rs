@@ -9,8 +9,9 @@ use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, bytes_channel};
 use offspring_benches::{Kind, Setting};
 
 use crate::content::{Tally, fill_bytes};
-use crate::flow::{self, Inlet, Outlet};
-use crate::trip::{Exchange, Trip};
+use crate::flow::{self, Inlet, Outlet, Plan};
+use crate::place::Place;
+use crate::trip::{self, Exchange};
 
 type Channel = (IpcBytesSender, IpcBytesReceiver);
 
@@ -20,15 +21,15 @@ struct Out(IpcBytesSender, Vec<u8>);
 struct In(IpcBytesReceiver);
 
 /// Each producer has a channel of its own for its consumer: a channel has one receiver.
-pub(crate) fn rate<const WORDS: usize>(setting: &Setting, pairs: usize) -> Result<f64, String> {
-    if pairs > 1 {
+pub(crate) fn rate<const WORDS: usize>(setting: &Setting, plan: Plan) -> Result<f64, String> {
+    if plan.pairs > 1 {
         println!("note each pair has a channel of its own");
     }
-    let channels = Channels::new(pairs)?;
+    let channels = Channels::new(plan.pairs)?;
     flow::rate(
         setting,
         Kind::Processes,
-        pairs,
+        plan,
         WORDS,
         |number| Out(channels.take(number).0, vec![0; 8 * WORDS]),
         |number| In(channels.take(number).1),
@@ -94,9 +95,9 @@ impl Exchange for Both {
     }
 }
 
-pub(crate) fn round_trip(setting: &Setting, trip: Trip, polling: bool) -> Result<f64, String> {
+pub(crate) fn round_trip(setting: &Setting, place: Place, polling: bool) -> Result<f64, String> {
     let channels = Channels::new(2)?;
-    trip.measure(setting, Kind::Processes, |side| Both {
+    trip::measure(setting, Kind::Processes, place, |side| Both {
         there: channels.take(side).0,
         back: channels.take(1 - side).1,
         polling,

@@ -4,76 +4,67 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use offspring::shm::family;
-use offspring::{Message, Parcel, Queue, Receiver, Sender};
-use offspring_benches::{BIG, Kind, PLACE, Setting, SharedPage, pin, side_by_side};
+use offspring::{Message, Parcel, Queue, SharedSlice};
+use offspring_benches::{BIG, Kind, PLACE, Setting, SharedPage, side_by_side};
 
 use crate::ours::queue;
 
-/// What the other process sees: the length, and the bytes at the start, in the middle and at the end. Empty: it goes home.
-type Look = (u64, [u8; 3]);
+/// What the other process sees: the length, and the bytes at the start, in the middle and at the end.
+type Look = (u64, u8, u8, u8);
 
 fn look(bytes: &[u8]) -> Look {
-    match bytes {
-        [] => (0, [0; 3]),
-        [first, .., last] => (bytes.len() as u64, [*first, bytes[PLACE], *last]),
-        [only] => (1, [*only; 3]),
-    }
-}
-
-/// The sending process's ends.
-struct Side {
-    values: Sender<Vec<u8>>,
-    answers: Receiver<Look>,
-}
-
-impl Side {
-    /// Waits for the answer to a value with this mark in the middle.
-    fn check(&self, mark: u8) -> Result<(), String> {
-        let answer = self.answers.recv().map_err(words)?;
-        if answer == (BIG as u64, [7, mark, 7]) {
-            Ok(())
-        } else {
-            Err(format!("the other process saw {answer:?}"))
-        }
-    }
+    (bytes.len() as u64, bytes[0], bytes[PLACE], bytes[bytes.len() - 1])
 }
 
 fn words(error: impl ToString) -> String {
     error.to_string()
 }
 
-fn parcel<T: Message>(value: &T) -> Result<Parcel<T>, String> {
-    Parcel::encode(family::arena().map_err(words)?, family::me().map_err(words)?, value).map_err(words)
+/// A queue there, and one for the answers.
+struct Ways<T: Message> {
+    values: Queue<T>,
+    looks: Queue<Look>,
 }
 
-fn between_two(measure: impl Fn(&Side) -> Result<f64, String> + Sync) -> Result<f64, String> {
-    let values: Queue<Vec<u8>> = queue(2)?;
-    let answers: Queue<Look> = queue(2)?;
-    let result = &SharedPage::<AtomicU64>::new();
-    let party = |number: usize| {
-        pin(number);
-        if number == 0 {
-            let side = Side {
-                values: values.sender(),
-                answers: answers.receiver(),
-            };
-            let microseconds = measure(&side).expect("the value arrives");
-            result.store(microseconds.to_bits(), Ordering::Release);
-            side.values.send(Vec::new()).expect("there is a receiver");
+impl<T: Message> Ways<T> {
+    fn new() -> Result<Self, String> {
+        Ok(Self {
+            values: queue(2)?,
+            looks: queue(2)?,
+        })
+    }
+
+    /// Waits for the answer to a value with this mark in the middle.
+    fn check(&self, mark: u8) -> Result<(), String> {
+        let seen = self.looks.recv().map_err(words)?;
+        if seen == (BIG as u64, 7, mark, 7) {
+            Ok(())
         } else {
-            loop {
-                let view = values.recv_view().expect("there is a sender");
-                let seen = look(&view);
-                drop(view);
-                if seen.0 == 0 {
-                    return;
-                }
-                answers.send(seen).expect("there is a receiver");
-            }
+            Err(format!("the other process saw {seen:?}"))
         }
-    };
-    side_by_side(Kind::Family, 2, party, || Ok(()))?;
-    Ok(f64::from_bits(result.load(Ordering::Acquire)))
+    }
+
+    /// Runs `send`, which gives microseconds, and beside it in another process `answer` until it says that nothing more comes.
+    fn between_two(
+        &self,
+        send: impl Fn() -> Result<f64, String> + Sync,
+        answer: impl Fn() -> Option<Look> + Sync,
+    ) -> Result<f64, String> {
+        let result = &SharedPage::<AtomicU64>::new();
+        let party = |number: usize| {
+            if number == 0 {
+                let microseconds = send().expect("the value arrives");
+                result.store(microseconds.to_bits(), Ordering::Release);
+                self.values.close();
+            } else {
+                while let Some(seen) = answer() {
+                    self.looks.send(seen).expect("there is a receiver");
+                }
+            }
+        };
+        side_by_side(Kind::Family, 2, party, || Ok(()))?;
+        Ok(f64::from_bits(result.load(Ordering::Acquire)))
+    }
 }
 
 /// A value that changes with each message.
@@ -92,41 +83,45 @@ impl Marked {
 
 /// From memory that the sender keeps: written into the arena, sent, looked at, answered.
 pub(crate) fn written(setting: &Setting) -> Result<f64, String> {
-    between_two(|side| {
+    let ways = Ways::<Vec<u8>>::new()?;
+    let send = || {
         let mut value = Marked::new();
         setting.microseconds(|| {
             let mark = value.mark();
-            side.values.send_parcel(parcel(&value.0)?).map_err(words)?;
-            side.check(mark)
+            let (arena, me) = (family::arena().map_err(words)?, family::me().map_err(words)?);
+            let parcel = Parcel::encode(arena, me, &value.0).map_err(words)?;
+            ways.values.send_parcel(parcel).map_err(words)?;
+            ways.check(mark)
         })
-    })
+    };
+    ways.between_two(send, || ways.values.recv_view().ok().map(|view| look(&view)))
 }
 
 /// From a vector that `send` takes, and frees.
 pub(crate) fn moved(setting: &Setting) -> Result<f64, String> {
-    between_two(|side| {
+    let ways = Ways::<Vec<u8>>::new()?;
+    let send = || {
         setting.sample(|| {
             let mut value = Marked::new();
             let mark = value.mark();
             let start = Instant::now();
-            side.values.send(value.0).map_err(words)?;
-            side.check(mark)?;
+            ways.values.send(value.0).map_err(words)?;
+            ways.check(mark)?;
             Ok(start.elapsed().as_secs_f64() * 1e6)
         })
-    })
+    };
+    ways.between_two(send, || ways.values.recv_view().ok().map(|view| look(&view)))
 }
 
-/// From the arena, where it was written before.
+/// From the arena, where it lies and stays.
 pub(crate) fn in_arena(setting: &Setting) -> Result<f64, String> {
-    between_two(|side| {
-        let mut value = Marked::new();
-        setting.sample(|| {
-            let mark = value.mark();
-            let parcel = parcel(&value.0)?;
-            let start = Instant::now();
-            side.values.send_parcel(parcel).map_err(words)?;
-            side.check(mark)?;
-            Ok(start.elapsed().as_secs_f64() * 1e6)
+    let ways = Ways::<SharedSlice<u8>>::new()?;
+    let value = SharedSlice::from_slice(&vec![7; BIG]).map_err(words)?;
+    let send = || {
+        setting.microseconds(|| {
+            ways.values.send(value.clone()).map_err(words)?;
+            ways.check(7)
         })
-    })
+    };
+    ways.between_two(send, || ways.values.recv().ok().map(|slice| look(&slice)))
 }

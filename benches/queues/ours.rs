@@ -7,8 +7,9 @@ use offspring::{Message, Queue, Receiver, Sender};
 use offspring_benches::{Kind, Setting};
 
 use crate::content::{Content, END, Tally};
-use crate::flow::{self, Inlet, Outlet};
-use crate::trip::{Exchange, Trip};
+use crate::flow::{self, Inlet, Outlet, Plan};
+use crate::place::Place;
+use crate::trip::{self, Exchange};
 
 pub(crate) fn queue<T: Message>(capacity: usize) -> Result<Queue<T>, String> {
     Queue::new(capacity).map_err(|error| error.to_string())
@@ -19,14 +20,14 @@ struct Single<E, const WORDS: usize>(E);
 
 pub(crate) fn values<M: Message + Content<WORDS>, const WORDS: usize>(
     setting: &Setting,
-    pairs: usize,
+    plan: Plan,
     capacity: usize,
 ) -> Result<f64, String> {
     let queue = queue::<M>(capacity)?;
     flow::rate(
         setting,
         Kind::Family,
-        pairs,
+        plan,
         WORDS,
         |_| Single::<_, WORDS>(queue.sender()),
         |_| Single::<_, WORDS>(queue.receiver()),
@@ -55,12 +56,12 @@ const BATCH: usize = 64;
 
 pub(crate) fn many<M: Message + Content<WORDS>, const WORDS: usize>(
     setting: &Setting,
-    pairs: usize,
+    plan: Plan,
     capacity: usize,
 ) -> Result<f64, String> {
     let queue = queue::<M>(capacity)?;
     let end = |_| Many::<M, WORDS>(queue.clone(), Vec::new());
-    flow::rate(setting, Kind::Family, pairs, WORDS, end, end)
+    flow::rate(setting, Kind::Family, plan, WORDS, end, end)
 }
 
 impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Many<M, WORDS> {
@@ -93,12 +94,12 @@ impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Many<M, WORDS> {
 /// Vectors that are read where they lie.
 struct View(Receiver<Vec<u64>>);
 
-pub(crate) fn views<const WORDS: usize>(setting: &Setting, pairs: usize, capacity: usize) -> Result<f64, String> {
+pub(crate) fn views<const WORDS: usize>(setting: &Setting, plan: Plan, capacity: usize) -> Result<f64, String> {
     let queue = queue::<Vec<u64>>(capacity)?;
     flow::rate(
         setting,
         Kind::Family,
-        pairs,
+        plan,
         WORDS,
         |_| Single::<_, WORDS>(queue.sender()),
         |_| View(queue.receiver()),
@@ -142,9 +143,9 @@ impl Exchange for Both {
 }
 
 /// Trying again and again, or with the call that waits.
-pub(crate) fn round_trip(setting: &Setting, trip: Trip, polling: bool) -> Result<f64, String> {
+pub(crate) fn round_trip(setting: &Setting, place: Place, polling: bool) -> Result<f64, String> {
     let queues = [queue(16)?, queue(16)?];
-    trip.measure(setting, Kind::Family, |side| Both {
+    trip::measure(setting, Kind::Family, place, |side| Both {
         there: queues[side].sender(),
         back: queues[1 - side].receiver(),
         polling,

@@ -6,19 +6,19 @@ use nix::fcntl::{FcntlArg, fcntl};
 use offspring_benches::{Kind, Setting};
 
 use crate::content::{Tally, fill_bytes};
-use crate::flow::{self, Inlet, Outlet};
+use crate::flow::{self, Inlet, Outlet, Plan};
 
 struct End<E>(E, Vec<u8>);
 
 /// Bytes of a fixed number; what is longer than a page is not kept together if there are several pairs.
-pub(crate) fn rate<const WORDS: usize>(setting: &Setting, pairs: usize) -> Result<f64, String> {
+pub(crate) fn rate<const WORDS: usize>(setting: &Setting, plan: Plan) -> Result<f64, String> {
     let (reader, writer) = io::pipe().map_err(|error| error.to_string())?;
     // As large as one may without rights.
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20)).map_err(|error| format!("F_SETPIPE_SZ: {error}"))?;
     flow::rate(
         setting,
         Kind::Processes,
-        pairs,
+        plan,
         WORDS,
         |_| End(writer.try_clone().expect("a descriptor is free"), vec![0; 8 * WORDS]),
         |_| End(reader.try_clone().expect("a descriptor is free"), vec![0; 8 * WORDS]),

@@ -4,7 +4,9 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use offspring_benches::{Kind, Setting, SharedPage, futex_wait, futex_wake, median, pin, side_by_side, unpin};
+use offspring_benches::{Kind, Setting, SharedPage, futex_wait, futex_wake, median, side_by_side};
+
+use crate::place::Place;
 
 /// What one side has: its end of the way there, and its end of the way back.
 pub(crate) trait Exchange {
@@ -12,50 +14,29 @@ pub(crate) trait Exchange {
     fn recv(&mut self) -> u64;
 }
 
-/// Where the two sides run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trip {
-    /// Each on a processor of its own.
-    Apart,
-    /// Both on one processor: one sleeps while the other runs.
-    Together,
-    /// Wherever the system puts them.
-    Free,
-}
-
 /// The number after which both sides go home.
 const LAST: u64 = u64::MAX - 1;
 
-impl Trip {
-    fn take_place(self, side: usize) {
-        match self {
-            Self::Apart => pin(side),
-            Self::Together => pin(0),
-            Self::Free => unpin(),
+/// Microseconds of a round trip. Each side makes what it needs, from its number: 0 begins.
+pub(crate) fn measure<E: Exchange>(
+    setting: &Setting,
+    kind: Kind,
+    place: Place,
+    side: impl Fn(usize) -> E + Sync,
+) -> Result<f64, String> {
+    let result = &SharedPage::<AtomicU64>::new();
+    let party = |number: usize| {
+        place.take(number);
+        let mut exchange = side(number);
+        if number == 0 {
+            let microseconds = begin(&mut exchange, setting);
+            result.store(microseconds.to_bits(), Ordering::Release);
+        } else {
+            answer(&mut exchange);
         }
-    }
-
-    /// Microseconds of a round trip. Each side makes what it needs, from its number: 0 begins.
-    pub(crate) fn measure<E: Exchange>(
-        self,
-        setting: &Setting,
-        kind: Kind,
-        side: impl Fn(usize) -> E + Sync,
-    ) -> Result<f64, String> {
-        let result = &SharedPage::<AtomicU64>::new();
-        let party = |number: usize| {
-            self.take_place(number);
-            let mut exchange = side(number);
-            if number == 0 {
-                let microseconds = begin(&mut exchange, setting);
-                result.store(microseconds.to_bits(), Ordering::Release);
-            } else {
-                answer(&mut exchange);
-            }
-        };
-        side_by_side(kind, 2, party, || Ok(()))?;
-        Ok(f64::from_bits(result.load(Ordering::Acquire)))
-    }
+    };
+    side_by_side(kind, 2, party, || Ok(()))?;
+    Ok(f64::from_bits(result.load(Ordering::Acquire)))
 }
 
 /// The median of many samples, the first ones left out.
@@ -118,9 +99,9 @@ impl Exchange for Line<'_> {
 }
 
 /// Spinning on a word.
-pub(crate) fn line(setting: &Setting, trip: Trip) -> Result<f64, String> {
+pub(crate) fn line(setting: &Setting, place: Place) -> Result<f64, String> {
     let word = &SharedPage::<AtomicU64>::new();
-    trip.measure(setting, Kind::Processes, |_| Line { word, mine: 0 })
+    measure(setting, Kind::Processes, place, |_| Line { word, mine: 0 })
 }
 
 /// The least there can be when both sleep: the same word, and one futex call to sleep and one to wake.
@@ -149,7 +130,7 @@ impl Exchange for Futex<'_> {
 }
 
 /// Asleep on a word.
-pub(crate) fn futex(setting: &Setting, trip: Trip) -> Result<f64, String> {
+pub(crate) fn futex(setting: &Setting, place: Place) -> Result<f64, String> {
     let word = &SharedPage::<AtomicU32>::new();
-    trip.measure(setting, Kind::Processes, |_| Futex { word, mine: 0 })
+    measure(setting, Kind::Processes, place, |_| Futex { word, mine: 0 })
 }
