@@ -6,7 +6,7 @@ mod tasks;
 
 use std::process::ExitCode;
 
-use offspring_benches::{Better, Case, Implementation, copy_big, run};
+use offspring_benches::{Better, Case, Implementation, Setting, copy_big, run};
 
 fn main() -> ExitCode {
     // A child of procspawn is this program again, and is recognised here.
@@ -92,7 +92,7 @@ fn tasks_of_a_length() -> Vec<Case> {
 }
 
 fn values() -> Vec<Case> {
-    let value = |name, what, offspring| Case {
+    let value = |name, what, offspring: fn(&Setting) -> Result<f64, String>| Case {
         name,
         unit: "us",
         better: Better::Lower,

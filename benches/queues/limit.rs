@@ -10,6 +10,9 @@ use crate::content::{Tally, word};
 use crate::flow::{self, Inlet, Outlet, Plan};
 
 const SLOTS: usize = 1024;
+/// How long one looks away when it is not its turn: about a microsecond. Who looks all the time takes the line from who writes it, and
+/// the two go step by step, several times slower.
+const PAUSES: usize = 64;
 /// The most words in a slot.
 const MOST: usize = 16;
 
@@ -20,13 +23,13 @@ type Ring = SharedPage<[AtomicU64; SLOTS * MOST]>;
 struct End<'a, const WORDS: usize>(&'a Ring, u64);
 
 impl<const WORDS: usize> End<'_, WORDS> {
-    /// The slot whose turn it is, when its word has this value.
+    /// The next slot, once it is this end's turn.
     #[inline]
     fn slot(&self, turn: u64) -> &[AtomicU64] {
         let first = self.1 as usize % SLOTS * (1 + WORDS);
         let slot = &self.0[first..=first + WORDS];
         while slot[0].load(Ordering::Acquire) != turn {
-            spin_loop();
+            (0..PAUSES).for_each(|_| spin_loop());
         }
         slot
     }

@@ -139,13 +139,13 @@ fn rates() -> Vec<Case> {
         small::<u64, 1>(
             "queue/1x1/8B",
             "1 producer, 1 consumer, each on a processor of its own; room for 1024; every word is written, read and checked; \
-             many: 64 messages in a call; limit: a bare ring that spins",
+             many: 64 messages in a call; limit: a bare ring that spins, and lets the other side run ahead",
             ONE,
         ),
         small::<[u64; 8], 8>("queue/1x1/64B", "the same, [u64; 8]", ONE),
         large::<[u64; 512], 512>(
             "queue/1x1/4KiB",
-            "the same, [u64; 512]; view: Vec<u64>, read in place",
+            "the same, [u64; 512], which suits both better than Vec<u64>; view: Vec<u64>, read in place",
             ONE,
         ),
         large::<Vec<u64>, MIB>(
