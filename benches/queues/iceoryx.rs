@@ -4,6 +4,7 @@
 //! there is no blocking receive. What is sent before the two ends have found each other is lost although `send` succeeds, so
 //! they greet each other first.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -87,8 +88,8 @@ impl Outbound {
             .create()
             .expect("a publisher can be made");
         let notifier = events.then(|| {
-            let service = node.service_builder(&name("event", number)).event().open_or_create();
-            let notifier = service.expect("a service can be made").notifier_builder().create();
+            let service = patiently(|| node.service_builder(&name("event", number)).event().open_or_create());
+            let notifier = service.notifier_builder().create();
             notifier.expect("a notifier can be made")
         });
         Self {
@@ -123,8 +124,8 @@ impl Inbound {
         let node = site.node();
         let subscriber = service(&node, number, capacity).subscriber_builder().create();
         let listener = events.then(|| {
-            let service = node.service_builder(&name("event", number)).event().open_or_create();
-            let listener = service.expect("a service can be made").listener_builder().create();
+            let service = patiently(|| node.service_builder(&name("event", number)).event().open_or_create());
+            let listener = service.listener_builder().create();
             listener.expect("a listener can be made")
         });
         Self {
@@ -169,16 +170,28 @@ fn service(
     number: usize,
     capacity: usize,
 ) -> iceoryx2::service::port_factory::publish_subscribe::PortFactory<ipc::Service, [u64], ()> {
-    node.service_builder(&name("messages", number))
-        .publish_subscribe::<[u64]>()
-        .enable_safe_overflow(false)
-        .history_size(0)
-        .subscriber_max_buffer_size(capacity)
-        .subscriber_max_borrowed_samples(1)
-        .max_publishers(1)
-        .max_subscribers(1)
-        .open_or_create()
-        .expect("a service can be made")
+    patiently(|| {
+        node.service_builder(&name("messages", number))
+            .publish_subscribe::<[u64]>()
+            .enable_safe_overflow(false)
+            .history_size(0)
+            .subscriber_max_buffer_size(capacity)
+            .subscriber_max_borrowed_samples(1)
+            .max_publishers(1)
+            .max_subscribers(1)
+            .open_or_create()
+    })
+}
+
+/// When both sides open or create a service at the same time one may be told that it does not exist, or is broken.
+fn patiently<S, E: Debug>(open: impl Fn() -> Result<S, E>) -> S {
+    for _ in 0..200 {
+        if let Ok(service) = open() {
+            return service;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    open().expect("a service can be made")
 }
 
 /// Each producer has a service of its own for its consumer: there are no consumers that compete.
