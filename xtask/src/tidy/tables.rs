@@ -60,11 +60,11 @@ pub(super) const LONGEST: usize = 600;
 
 /// The only files in which `unsafe` may stand.
 pub(super) const UNSAFE_FILES: &[&str] = &[
-    "benches/locks/parties.rs",
     "benches/process/peers.rs",
     "benches/src/forked.rs",
     "benches/src/futex.rs",
     "benches/src/machine.rs",
+    "benches/src/parties.rs",
     "benches/src/pthread.rs",
     "benches/src/shared.rs",
     "crates/offspring-pool/src/kin.rs",
