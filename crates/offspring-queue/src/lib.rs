@@ -24,6 +24,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
 
+pub mod connection;
 mod core;
 mod decode;
 mod error;
@@ -46,6 +47,7 @@ mod transit;
 mod travel;
 mod view;
 
+pub use connection::{Client, Connection, Listener};
 pub use decode::{decode, decode_slice, is_copied};
 pub use error::{DecodeError, EncodeError};
 pub use joinable::{JoinError, JoinableQueue, Task, TaskReceiver};

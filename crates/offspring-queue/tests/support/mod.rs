@@ -39,7 +39,7 @@ pub(crate) fn fork(body: impl FnOnce()) -> Child {
                 body();
             }));
             // SAFETY: ends the child at once, without the parent's destructors.
-            unsafe { nix::libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
+            unsafe { libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
         }
     }
 }
