@@ -127,6 +127,8 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/src/port.rs",
     "crates/offspring-queue/src/sink.rs",
     "crates/offspring-queue/src/view.rs",
+    "crates/offspring-queue/tests/connection_signals.rs",
+    "crates/offspring-queue/tests/connection_strangers.rs",
     "crates/offspring-queue/tests/support/mod.rs",
     "crates/offspring-shm/src/arena/cache.rs",
     "crates/offspring-shm/src/arena/mod.rs",
