@@ -336,7 +336,8 @@ fn misunderstandings_are_told() {
     let as_number: Receive = |connection| connection.recv::<u64>().unwrap_err();
     let as_descriptors: Receive = |connection| connection.recv_fds().unwrap_err();
     let text = "text".to_string();
-    let cases: [(&str, &dyn Fn(&mut Connection), Receive); 5] = [
+    type Send<'a> = &'a dyn Fn(&mut Connection);
+    let cases: [(&str, Send<'_>, Receive); 5] = [
         ("a value came where bytes", &|peer| peer.send(&text).unwrap(), as_bytes),
         (
             "bytes came where a value",

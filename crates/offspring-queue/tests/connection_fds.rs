@@ -187,13 +187,13 @@ fn descriptors_that_were_not_announced_are_closed() {
             write_with(peer, &bytes[24..], &[null, null]);
         }),
         ("more or fewer", &|peer| {
-            write_with(peer, &head(Kind::Descriptors, 0, 1), &[])
+            write_with(peer, &head(Kind::Descriptors, 0, 1), &[]);
         }),
         ("more or fewer", &|peer| {
-            write_with(peer, &head(Kind::Descriptors, 0, 1), &[null, null])
+            write_with(peer, &head(Kind::Descriptors, 0, 1), &[null, null]);
         }),
         ("more or fewer", &|peer| {
-            write_with(peer, &head(Kind::Descriptors, 0, 0), &[null])
+            write_with(peer, &head(Kind::Descriptors, 0, 0), &[null]);
         }),
         ("ended too early", &|peer| {
             write_with(peer, &head(Kind::Descriptors, 0, 254), &[null; 253]);

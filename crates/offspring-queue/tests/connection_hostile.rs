@@ -101,6 +101,7 @@ fn wire(speak: impl FnOnce(&mut Connection)) -> Vec<u8> {
 
 #[test]
 fn damaged_heads_are_heads_or_errors() {
+    let _guards = guards();
     let mut random = Random(1);
     let (mut good, mut bad) = (0, 0);
     let heads: Vec<_> = [b"".as_slice(), b"some bytes"]
@@ -126,6 +127,7 @@ fn damaged_heads_are_heads_or_errors() {
 
 #[test]
 fn damaged_values_are_values_or_errors() {
+    let _guards = guards();
     let mut random = Random(2);
     let (mut good, mut bad) = (0, 0);
     for order in orders() {

@@ -73,7 +73,7 @@ fn a_receive_goes_on_after_a_signal() {
 fn a_send_goes_on_after_a_signal() {
     let _guards = guards();
     let (mut here, mut there) = Connection::pair().unwrap();
-    let large: Vec<u8> = (0..4 << 20).map(|at: u32| (at * 7 >> 5) as u8).collect();
+    let large: Vec<u8> = (0..4 << 20).map(|at: u32| ((at * 7) >> 5) as u8).collect();
     let mut got = Vec::new();
     interrupted(
         || here.send_bytes(&large).unwrap(),

@@ -141,8 +141,9 @@ impl Connection {
 
     /// Sends a value.
     ///
-    /// Both programs must name the type alike, as those do that have it from one crate. Values that mean something in one
-    /// family only, such as queues and [`Shared`](offspring_shm::Shared), are of no use to another process.
+    /// Both programs must name the type alike, as those do that have it from one crate and were built by one version of the
+    /// compiler. Queues and [`Shared`](offspring_shm::Shared) values mean something inside of their family only, and are
+    /// refused: hand a [`Segment`](offspring_shm::Segment) over.
     ///
     /// # Errors
     /// As [`send_bytes`](Self::send_bytes); [`Encode`](ConnectionError::Encode) when the value cannot be encoded.

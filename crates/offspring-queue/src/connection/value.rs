@@ -3,9 +3,10 @@
 use std::any::type_name;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+use std::{error, fmt};
 
-use offspring_shm::{Block, OutOfMemory};
-use rkyv::rancor::{self, Strategy};
+use offspring_shm::{Block, OutOfMemory, outside_family};
+use rkyv::rancor::{self, Source, Strategy};
 use rkyv::ser::Serializer;
 use rkyv::ser::allocator::Arena as Scratch;
 use rkyv::ser::sharing::Share;
@@ -14,6 +15,7 @@ use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use rkyv::validation::shared::SharedValidator;
 
+use crate::transit::Journal;
 use crate::{DecodeError, EncodeError, Message, Sink, Supply};
 
 /// What the bytes of a value are aligned to: as much as a block of the arena is.
@@ -42,18 +44,26 @@ pub fn fingerprint<T: Message>() -> u64 {
 /// The bytes of a value; its root is the last of them.
 ///
 /// # Errors
-/// When the value's own serialisation fails.
+/// When the value's own serialisation fails, or it holds what has a meaning inside of the family only.
 pub fn encode<T: Message>(value: &T) -> Result<AlignedVec<ALIGN>, EncodeError> {
-    let mut heap = Heap::default();
-    let mut scratch = Scratch::new();
-    let mut serializer = Serializer::new(Sink::new(&mut heap), scratch.acquire(), Share::new());
-    let root = rkyv::api::serialize_using(value, Strategy::<_, rancor::Error>::wrap(&mut serializer))
-        .map_err(EncodeError::Serialize)?;
-    drop(serializer);
-    // A value of no bytes got no memory.
-    let end = (root + size_of::<T::Archived>()).min(heap.bytes.len());
-    heap.bytes.resize(end, 0);
-    Ok(heap.bytes)
+    // Queues in the value that were noted as on their way are not.
+    let _journal = Journal::open();
+    let (encoded, bound) = outside_family(|| {
+        let mut heap = Heap::default();
+        let mut scratch = Scratch::new();
+        let mut serializer = Serializer::new(Sink::new(&mut heap), scratch.acquire(), Share::new());
+        let root = rkyv::api::serialize_using(value, Strategy::<_, rancor::Error>::wrap(&mut serializer))
+            .map_err(EncodeError::Serialize)?;
+        drop(serializer);
+        // A value of no bytes got no memory.
+        let end = (root + size_of::<T::Archived>()).min(heap.bytes.len());
+        heap.bytes.resize(end, 0);
+        Ok(heap.bytes)
+    });
+    if bound {
+        return Err(EncodeError::Serialize(rancor::Error::new(OfTheFamily)));
+    }
+    encoded
 }
 
 /// Rebuilds a value from bytes that a stranger sent, after it has checked all that the value reaches.
@@ -67,8 +77,19 @@ pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
     );
     let archived = rkyv::api::access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator)
         .map_err(DecodeError::Deserialize)?;
-    crate::decode(archived)
+    outside_family(|| crate::decode(archived)).0
 }
+
+#[derive(Debug)]
+struct OfTheFamily;
+
+impl fmt::Display for OfTheFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shared value, or a queue, cannot go to a process outside of the family: send a Segment")
+    }
+}
+
+impl error::Error for OfTheFamily {}
 
 /// Supplies a sink with memory of this process alone.
 #[derive(Default)]
@@ -108,9 +129,9 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, __S::Error: rancor::Source))]
-    #[rkyv(deserialize_bounds(__D::Error: rancor::Source))]
-    #[rkyv(bytecheck(bounds(__C: rkyv::validation::ArchiveContext, __C::Error: rancor::Source)))]
+    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, __S::Error: Source))]
+    #[rkyv(deserialize_bounds(__D::Error: Source))]
+    #[rkyv(bytecheck(bounds(__C: rkyv::validation::ArchiveContext, __C::Error: Source)))]
     struct Chain {
         #[rkyv(omit_bounds)]
         next: Option<Box<Chain>>,
@@ -123,7 +144,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn survives<T: Message + PartialEq + std::fmt::Debug>(value: T) {
+    fn survives<T: Message + PartialEq + fmt::Debug>(value: T) {
         let bytes = encode(&value).unwrap();
         assert_eq!(decode::<T>(&bytes).unwrap(), value);
     }
@@ -140,6 +161,33 @@ mod tests {
         survives(BTreeMap::from([(1_u16, Some(2.5_f64)), (3, None)]));
         survives(vec![(); 1000]);
         survives(chain(200));
+    }
+
+    /// What is sent is told; what comes, made up by whoever saw a handle, is not attached.
+    #[test]
+    fn what_belongs_to_the_family_stays_in_it() {
+        use offspring_shm::Shared;
+
+        use crate::{Queue, QueueHandle};
+
+        let refused = |error: EncodeError| assert!(error.to_string().contains("outside of the family"), "{error}");
+        let shared = Shared::new(7_u32).unwrap();
+        refused(encode(&(1_u8, vec![shared.clone()])).unwrap_err());
+        let queue = Queue::<u8>::new(4).unwrap();
+        refused(encode(&queue).unwrap_err());
+        refused(encode(&queue.clone().split().0).unwrap_err());
+
+        let handles: (QueueHandle, offspring_shm::Handle) = (queue.to_handle(), shared.to_handle());
+        let bytes = encode(&handles.0).unwrap();
+        let error = decode::<Queue<u8>>(&bytes).unwrap_err();
+        assert!(error.to_string().contains("outside of the family"), "{error}");
+        let bytes = encode(&handles.1).unwrap();
+        let error = decode::<Shared<u32>>(&bytes).unwrap_err();
+        assert!(error.to_string().contains("outside of the family"), "{error}");
+        // Nothing was left on its way: the queue is over when its last handle is dropped.
+        let (sender, receiver) = queue.split();
+        drop(sender);
+        assert!(receiver.recv().unwrap_err().is_disconnected());
     }
 
     #[test]
