@@ -251,6 +251,39 @@ fn a_full_table_is_an_error() {
     assert!(here.recv_bytes().unwrap_err().is_disconnected());
 }
 
+/// A user who has too many descriptors on their way, which the kernel refuses to all but root, waits until some arrive.
+#[test]
+fn a_crowd_of_descriptors_arrives() {
+    let _guards = guards();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft.min(700), hard).unwrap();
+    let (mut here, mut there) = Connection::pair().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..8 {
+                here.send_fds(&[null.as_fd(); 253]).unwrap();
+            }
+        });
+        thread::sleep(Duration::from_millis(20));
+        for _ in 0..8 {
+            assert_eq!(there.recv_fds().unwrap().len(), 253);
+        }
+    });
+    // Waiting ends with the other side, and in time.
+    here.set_send_timeout(Some(Duration::from_millis(20)));
+    let error = loop {
+        if let Err(error) = here.send_fds(&[null.as_fd(); 253]) {
+            break error;
+        }
+    };
+    assert!(error.is_timeout(), "{error}");
+    here.set_send_timeout(None);
+    drop(there);
+    assert!(here.send_fds(&[null.as_fd(); 253]).unwrap_err().is_disconnected());
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+}
+
 /// The network carries no descriptors; the connection is as before.
 #[test]
 fn descriptors_do_not_go_over_tcp() {
