@@ -12,13 +12,18 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use offspring_queue::connection::frame::{HEAD, Head, Kind, PROOF};
-use offspring_queue::connection::{Address, Client, Connection, ConnectionError, Listener};
+use offspring_queue::connection::{Address, Client, Connection, ConnectionError, Listener, ListenerBuilder};
 use offspring_testing::{LeakCheck, TempDir, Watchdog, temp_dir, watchdog};
 
 const KEY: &[u8] = b"what both know";
 
 /// Long enough for any machine, where a test ends before.
 const LONG: Duration = Duration::from_secs(100);
+
+/// A listener with the key that gives every machine time to prove it.
+fn keyed() -> ListenerBuilder {
+    Listener::builder().key(KEY).handshake_timeout(LONG)
+}
 
 fn guards() -> (LeakCheck, Watchdog, TempDir) {
     (LeakCheck::new(), watchdog(Duration::from_secs(60)), temp_dir())
@@ -61,7 +66,7 @@ fn clients_come_by_every_family() {
         for key in [None, Some(KEY)] {
             let builder = Listener::builder();
             let listener = match key {
-                Some(key) => builder.key(key).bind(&place).unwrap(),
+                Some(key) => builder.key(key).handshake_timeout(LONG).bind(&place).unwrap(),
                 None => builder.bind(&place).unwrap(),
             };
             let address = listener.address().clone();
@@ -258,7 +263,7 @@ fn a_connect_ends_in_time() {
     };
     assert!(error.is_timeout() && !connected.is_empty(), "{error}");
     // With a key it waits for the listener's word.
-    let listener = Listener::builder().key(KEY).bind_temporary().unwrap();
+    let listener = keyed().bind_temporary().unwrap();
     let error = client.key(KEY).connect(listener.address()).unwrap_err();
     assert!(
         error.is_authentication() && error.to_string().contains("in time"),
@@ -270,7 +275,7 @@ fn a_connect_ends_in_time() {
 #[test]
 fn an_empty_key_is_proved_like_any_other() {
     let (_leaks, _watchdog, _directory) = guards();
-    let listener = Listener::builder().key(b"").bind_temporary().unwrap();
+    let listener = keyed().key(b"").bind_temporary().unwrap();
     let address = listener.address().clone();
     let client = thread::spawn(move || {
         let error = Client::new().key(b"x").connect(&address).unwrap_err();
@@ -288,7 +293,7 @@ fn another_key_is_an_error_on_both_sides() {
     let (_leaks, _watchdog, directory) = guards();
     let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
     for place in [Address::from(directory.join("socket")), local.into()] {
-        let listener = Listener::builder().key(KEY).bind(&place).unwrap();
+        let listener = keyed().bind(&place).unwrap();
         let address = listener.address().clone();
         let client = thread::spawn(move || {
             let error = Client::new().key(b"another").connect(&address).unwrap_err();
@@ -310,7 +315,7 @@ fn another_key_is_an_error_on_both_sides() {
 #[test]
 fn a_missing_key_is_told() {
     let (_leaks, _watchdog, _directory) = guards();
-    let listener = Listener::builder().key(KEY).bind_temporary().unwrap();
+    let listener = keyed().bind_temporary().unwrap();
     let mut client = Connection::connect(listener.address()).unwrap();
     client.send_bytes(b"let me in").unwrap();
     let error = listener.accept().unwrap_err();
@@ -482,6 +487,25 @@ fn hear_refusal(socket: &mut UnixStream) {
         .encode()
     );
     assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+}
+
+/// Any number of threads may accept: each client is one thread's.
+#[test]
+fn several_threads_accept() {
+    let (_leaks, _watchdog, _directory) = guards();
+    let listener = keyed().bind_temporary().unwrap();
+    let numbers = thread::scope(|scope| {
+        let accepting =
+            [(); 4].map(|()| scope.spawn(|| [(); 5].map(|()| listener.accept().unwrap().recv::<u32>().unwrap())));
+        for number in 0..20_u32 {
+            let client = Client::new().key(KEY).timeout(LONG).connect(listener.address());
+            client.unwrap().send(&number).unwrap();
+        }
+        accepting.map(|thread| thread.join().unwrap())
+    });
+    let mut numbers = numbers.concat();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
 }
 
 /// K15: a listener that has no key convinces no client.

@@ -28,6 +28,9 @@ const ROLE: &str = "OFFSPRING_TEST_STRANGER";
 const ADDRESS: &str = "OFFSPRING_TEST_ADDRESS";
 const KEY: &[u8] = b"told in another way";
 
+/// Long enough for any machine, where a test ends before.
+const LONG: Duration = Duration::from_secs(100);
+
 fn guards() -> (LeakCheck, Watchdog) {
     (LeakCheck::new(), watchdog(Duration::from_secs(100)))
 }
@@ -66,9 +69,14 @@ impl Drop for Stranger {
     }
 }
 
+fn keyed() -> Listener {
+    let builder = Listener::builder().key(KEY).handshake_timeout(LONG);
+    builder.bind_temporary().unwrap()
+}
+
 /// A listener, a stranger in this role, and the connection to it.
 fn meet(role: &str) -> (Listener, Stranger, Connection) {
-    let listener = Listener::builder().key(KEY).bind_temporary().unwrap();
+    let listener = keyed();
     let stranger = Stranger::start(role, listener.address());
     let connection = listener.accept().unwrap();
     (listener, stranger, connection)
@@ -79,7 +87,7 @@ fn address() -> Address {
 }
 
 fn connect() -> Connection {
-    Client::new().key(KEY).connect(address()).unwrap()
+    Client::new().key(KEY).timeout(LONG).connect(address()).unwrap()
 }
 
 type Letter = (u64, Vec<String>);
@@ -233,7 +241,7 @@ fn a_stranger_may_have_the_only_other_end() {
 
 fn two_strangers_are_connected_by_a_third() {
     let _guards = guards();
-    let listener = Listener::builder().key(KEY).bind_temporary().unwrap();
+    let listener = keyed();
     let strangers = [(); 2].map(|()| Stranger::start("introduced", listener.address()));
     let mut connections = [(); 2].map(|()| listener.accept().unwrap());
     let (one, two) = Connection::pair().unwrap();
@@ -251,7 +259,7 @@ fn two_strangers_are_connected_by_a_third() {
 /// Whenever the other side is killed: what arrived is whole and in order, then comes an error, and nothing is left behind.
 fn a_peer_is_killed_at_any_moment() {
     let _guards = guards();
-    let listener = Listener::builder().key(KEY).bind_temporary().unwrap();
+    let listener = keyed();
     for round in 0..60_u64 {
         let stranger = Stranger::start("correspondent", listener.address());
         let mut connection = listener.accept().unwrap();
@@ -285,7 +293,7 @@ fn exchange(connection: &mut Connection, number: u64) -> Result<(), ConnectionEr
 /// The same in the middle of the proof of the key.
 fn a_client_is_killed_before_it_is_heard() {
     let _guards = guards();
-    let listener = Listener::builder().key(KEY).bind_temporary().unwrap();
+    let listener = keyed();
     for round in 0..10_u64 {
         let stranger = Stranger::start("echo", listener.address());
         std::thread::sleep(Duration::from_millis(round));

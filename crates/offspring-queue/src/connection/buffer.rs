@@ -1,5 +1,5 @@
-use std::io;
 use std::time::Instant;
+use std::{fmt, io};
 
 use rkyv::util::AlignedVec;
 
@@ -12,10 +12,16 @@ const FIRST: usize = 64 * 1024;
 /// The part of a message that has come.
 ///
 /// Its memory grows with what was received, so that a length that is a lie costs the liar its bytes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Buffer<M> {
     memory: M,
     filled: usize,
+}
+
+impl<M> fmt::Debug for Buffer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.filled)
+    }
 }
 
 /// Memory of some alignment.

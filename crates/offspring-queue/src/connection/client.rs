@@ -14,6 +14,8 @@ use super::handshake::shake_hands;
 use super::socket::Socket;
 use super::{Address, Connection, ConnectionError};
 
+const NOBODY: &str = "nobody listens there";
+
 /// Connects to a [`Listener`](super::Listener).
 ///
 /// ```
@@ -78,7 +80,14 @@ impl Client {
         let fd = reach(&system, &address, deadline)?;
         let socket = match system.0 {
             AddressFamily::Unix => Socket::unix(UnixStream::from(fd)),
-            _ => Socket::tcp(TcpStream::from(fd))?,
+            _ => {
+                let stream = TcpStream::from(fd);
+                // Where nobody listens at a port that the system gives to clients, a client can meet itself.
+                if stream.local_addr().ok() == stream.peer_addr().ok() {
+                    return Err(in_vain(io::ErrorKind::ConnectionRefused, &address, NOBODY));
+                }
+                Socket::tcp(stream)?
+            }
         };
         socket.admit(self.any_user)?;
         let mut connection = Connection::over(socket);
@@ -99,32 +108,34 @@ impl Default for Client {
 fn reach((family, place): &System, address: &Address, deadline: Instant) -> Result<OwnedFd, ConnectionError> {
     let fd = socket(*family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(io::Error::from)?;
     loop {
+        // A time that is over bounds the wait, not the attempt.
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ConnectionError::Timeout);
-        }
         limit(&fd, Some(left))?;
         match connect(fd.as_raw_fd(), &**place) {
             // Connected in an earlier round.
             Ok(()) | Err(Errno::EISCONN) => break,
             // A signal, or the time ran out; a further call goes on waiting.
+            Err(Errno::EINTR | Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY) if left.is_zero() => {
+                return Err(ConnectionError::Timeout);
+            }
             Err(Errno::EINTR | Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY) => {}
             Err(error) => {
                 let error = io::Error::from(error);
                 let why = match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => "nobody listens there".to_string(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => NOBODY.to_string(),
                     _ => error.to_string(),
                 };
-                return Err(ConnectionError::Io(io::Error::new(
-                    error.kind(),
-                    format!("cannot connect to {address}: {why}"),
-                )));
+                return Err(in_vain(error.kind(), address, &why));
             }
         }
     }
     limit(&fd, None)?;
     Ok(fd)
 }
+fn in_vain(kind: io::ErrorKind, address: &Address, why: &str) -> ConnectionError {
+    ConnectionError::Io(io::Error::new(kind, format!("cannot connect to {address}: {why}")))
+}
+
 /// Bounds the wait of `connect`.
 fn limit(fd: &OwnedFd, time: Option<Duration>) -> io::Result<()> {
     // Zero would be no bound.
