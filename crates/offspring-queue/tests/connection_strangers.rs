@@ -9,69 +9,24 @@
 //! | K5 | `a_stranger_writes_into_a_pipe_that_it_was_given` |
 //! | K9 | `two_strangers_are_connected_by_a_third` |
 //!
-//! The rest is ours: a segment handed over, and a peer that is killed at any moment.
+//! The rest is ours.
 
-use std::env;
+mod stranger;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::process::ExitCode;
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
-use offspring_queue::connection::{Address, Client, Connection, ConnectionError, Listener};
+use offspring_queue::connection::{Address, Connection, Listener};
 use offspring_shm::{Mapping, Segment};
 use offspring_testing::{LeakCheck, Watchdog, run_single_threaded, watchdog};
-
-const ROLE: &str = "OFFSPRING_TEST_STRANGER";
-const ADDRESS: &str = "OFFSPRING_TEST_ADDRESS";
-const KEY: &[u8] = b"told in another way";
-
-/// Long enough for any machine, where a test ends before.
-const LONG: Duration = Duration::from_secs(100);
+use stranger::{LONG, Letter, Stranger, connect, keyed, letter};
 
 fn guards() -> (LeakCheck, Watchdog) {
-    (LeakCheck::new(), watchdog(Duration::from_secs(100)))
-}
-
-/// A copy of this program in another role; killed and reaped when it is dropped.
-struct Stranger(Child);
-
-impl Stranger {
-    fn start(role: &str, address: &Address) -> Self {
-        Self::start_with(role, address, Stdio::null())
-    }
-
-    fn start_with(role: &str, address: &Address, input: Stdio) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.env(ROLE, role).env(ADDRESS, address.to_string()).stdin(input);
-        Self(command.spawn().unwrap())
-    }
-
-    /// It ended by itself, and none of its assertions failed.
-    fn end(mut self) {
-        let status = self.0.wait().unwrap();
-        assert!(status.success(), "{status}");
-    }
-
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        // It may have been waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn keyed() -> Listener {
-    let builder = Listener::builder().key(KEY).handshake_timeout(LONG);
-    builder.bind_temporary().unwrap()
+    (LeakCheck::new(), watchdog(LONG))
 }
 
 /// A listener, a stranger in this role, and the connection to it.
@@ -82,28 +37,9 @@ fn meet(role: &str) -> (Listener, Stranger, Connection) {
     (listener, stranger, connection)
 }
 
-fn address() -> Address {
-    env::var(ADDRESS).unwrap().parse().unwrap()
-}
-
-fn connect() -> Connection {
-    Client::new().key(KEY).timeout(LONG).connect(address()).unwrap()
-}
-
-type Letter = (u64, Vec<String>);
-
-fn letter(number: u64) -> Letter {
-    (
-        number,
-        (0..number % 50)
-            .map(|line| format!("line {line} of letter {number}"))
-            .collect(),
-    )
-}
-
 /// What the other process does. It ends by itself when this one is gone: whatever it waits for is over then.
-fn stranger(role: &str) {
-    let _watchdog = watchdog(Duration::from_secs(100));
+fn play(role: &str) {
+    let _watchdog = watchdog(LONG);
     match role {
         "echo" => {
             let mut connection = connect();
@@ -148,20 +84,6 @@ fn stranger(role: &str) {
             other.send(&std::process::id()).unwrap();
             let pid: u32 = other.recv().unwrap();
             connection.send(&pid).unwrap();
-        }
-        "correspondent" => {
-            let mut connection = connect();
-            let null = File::open("/dev/null").unwrap();
-            for number in 0.. {
-                connection.send(&letter(number)).unwrap();
-                connection
-                    .send_bytes(&vec![number as u8; number as usize % 5 * 40_000])
-                    .unwrap();
-                connection
-                    .send_fds(&vec![null.as_fd(); number as usize % 3 * 150])
-                    .unwrap();
-                connection.recv::<u64>().unwrap();
-            }
         }
         other => panic!("no stranger is called {other}"),
     }
@@ -256,56 +178,6 @@ fn two_strangers_are_connected_by_a_third() {
     strangers.into_iter().for_each(Stranger::end);
 }
 
-/// Whenever the other side is killed: what arrived is whole and in order, then comes an error, and nothing is left behind.
-fn a_peer_is_killed_at_any_moment() {
-    let _guards = guards();
-    let listener = keyed();
-    for round in 0..60_u64 {
-        let stranger = Stranger::start("correspondent", listener.address());
-        let mut connection = listener.accept().unwrap();
-        // A thread would be one too many for a test on one thread: a process of the shell kills.
-        let pid = stranger.0.id();
-        let mut killer = Command::new("sh")
-            .args(["-c", &format!("sleep 0.{:03}; kill -KILL {pid}", round * 7 % 60)])
-            .spawn()
-            .unwrap();
-        let mut number = 0;
-        let error = loop {
-            match exchange(&mut connection, number) {
-                Ok(()) => number += 1,
-                Err(error) => break error,
-            }
-        };
-        assert!(error.is_disconnected(), "after {number}: {error}");
-        assert!(connection.send_bytes(b"anybody?").unwrap_err().is_disconnected());
-        assert!(killer.wait().unwrap().success());
-        stranger.kill();
-    }
-}
-
-fn exchange(connection: &mut Connection, number: u64) -> Result<(), ConnectionError> {
-    assert_eq!(connection.recv::<Letter>()?, letter(number));
-    assert!(connection.recv_bytes()? == vec![number as u8; number as usize % 5 * 40_000]);
-    assert_eq!(connection.recv_fds()?.len(), number as usize % 3 * 150);
-    connection.send(&number)
-}
-
-/// The same in the middle of the proof of the key.
-fn a_client_is_killed_before_it_is_heard() {
-    let _guards = guards();
-    let listener = keyed();
-    for round in 0..10_u64 {
-        let stranger = Stranger::start("echo", listener.address());
-        std::thread::sleep(Duration::from_millis(round));
-        stranger.kill();
-        // It may have come, and gone, or not.
-        match listener.accept_timeout(Duration::ZERO) {
-            Ok(_) => panic!("nobody was there to prove anything"),
-            Err(error) => assert!(error.is_disconnected() || error.is_timeout(), "{error}"),
-        }
-    }
-}
-
 /// A child that was forked has the listener too, and takes nothing away when it drops it.
 fn a_forked_copy_of_a_listener_leaves_the_file() {
     let _guards = guards();
@@ -325,8 +197,8 @@ fn a_forked_copy_of_a_listener_leaves_the_file() {
 }
 
 fn main() -> ExitCode {
-    if let Ok(role) = env::var(ROLE) {
-        stranger(&role);
+    if let Some(role) = stranger::role() {
+        play(&role);
         return ExitCode::SUCCESS;
     }
     run_single_threaded(&[
@@ -346,11 +218,6 @@ fn main() -> ExitCode {
         (
             "two_strangers_are_connected_by_a_third",
             two_strangers_are_connected_by_a_third,
-        ),
-        ("a_peer_is_killed_at_any_moment", a_peer_is_killed_at_any_moment),
-        (
-            "a_client_is_killed_before_it_is_heard",
-            a_client_is_killed_before_it_is_heard,
         ),
         (
             "a_forked_copy_of_a_listener_leaves_the_file",
