@@ -252,6 +252,20 @@ fn a_message_survives_timeouts_at_every_byte() {
             assert_eq!(connection.recv_bytes().unwrap(), b"hello");
         }
     }
+    // The memory that one call took for a body is not met by what another call receives.
+    for message in [b"12345".as_slice(), b"678", b""] {
+        peer.write_all(&head(Kind::Bytes, message.len() as u64)).unwrap();
+        if !message.is_empty() {
+            assert!(connection.recv_bytes().unwrap_err().is_timeout());
+        }
+        peer.write_all(message).unwrap();
+        assert_eq!(connection.recv_bytes_into(&mut buffer).unwrap(), message.len());
+        assert_eq!(&buffer[..message.len()], message);
+        peer.write_all(&[&head(Kind::Bytes, 1)[..], b"x"].concat()).unwrap();
+        peer.write_all(&[&head(Kind::Bytes, 2)[..], b"yz"].concat()).unwrap();
+        assert_eq!(connection.recv_bytes().unwrap(), b"x");
+        assert_eq!(connection.recv_bytes().unwrap(), b"yz");
+    }
     let (mut sender, mut wire) = with_raw_peer();
     sender.send(&"a value".to_string()).unwrap();
     drop(sender);

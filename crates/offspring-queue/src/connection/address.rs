@@ -1,5 +1,5 @@
 use std::ffi::OsStr;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::linux::net::SocketAddrExt;
@@ -102,14 +102,8 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Abstract(name) => {
-                f.write_str("abstract:")?;
-                f.write_str(&String::from_utf8_lossy(name))
-            }
-            Self::Tcp(address) => {
-                f.write_str("tcp:")?;
-                fmt::Display::fmt(address, f)
-            }
+            Self::Abstract(name) => write!(f, "abstract:{}", String::from_utf8_lossy(name)),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
         }
     }
 }
@@ -118,11 +112,7 @@ impl FromStr for Address {
     type Err = io::Error;
 
     fn from_str(text: &str) -> io::Result<Self> {
-        let invalid = |why: &str| {
-            let mut message = format!("{text:?} is no address: ");
-            let _ = message.write_str(why);
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        };
+        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} is no address: {why}"));
         match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Ok(Path::new(OsStr::new(path)).into()),
             Some(("abstract", name)) if !name.is_empty() => Ok(Self::abstract_name(name)),

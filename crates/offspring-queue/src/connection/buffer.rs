@@ -60,7 +60,7 @@ impl<const ALIGN: usize> Memory for AlignedVec<ALIGN> {
 }
 
 impl<M: Memory> Buffer<M> {
-    /// Receives until `len` bytes are there. After a timeout what has come is kept.
+    /// Receives until `len` bytes are there, the same number until they are taken. After a timeout what has come is kept.
     pub(super) fn fill(
         &mut self,
         socket: &Socket,
@@ -101,6 +101,8 @@ impl Buffer<Vec<u8>> {
             slice.copy_from_slice(&self.take());
             return Ok(());
         }
+        // Memory may have been taken for this message, and must not be met by the next, which may be shorter.
+        self.take();
         let mut filled = 0;
         while filled < slice.len() {
             match socket.receive(&mut slice[filled..], None, deadline) {
