@@ -142,6 +142,10 @@ impl Core {
         self.membership.me()
     }
 
+    pub(crate) fn lives(&self) -> &Membership {
+        &self.membership
+    }
+
     #[inline]
     pub(crate) fn ring(&self) -> Ring<'_, Self, Membership> {
         Ring::new(self, &self.membership)

@@ -45,6 +45,7 @@ mod sink;
 mod transit;
 mod travel;
 mod view;
+mod wait;
 
 pub use decode::{decode, decode_slice, is_copied};
 pub use error::{DecodeError, EncodeError};
@@ -59,5 +60,6 @@ pub use send_error::{SendError, SendTimeoutError, TrySendError};
 pub use sender::Sender;
 pub use sink::{Sink, Supply};
 pub use view::View;
+pub use wait::{Deadline, Descriptor, WaitOn, Waitable, Writable, wait_any, wait_any_deadline};
 
 pub use rkyv;

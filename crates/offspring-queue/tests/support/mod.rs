@@ -1,13 +1,15 @@
 //! Forked members of the family, and what a test leaves in the arena.
 
-// UNSAFETY: forks, speaks for children to the family, and releases what the dead held.
-#![expect(unsafe_code, reason = "fork, and the family's unsafe functions")]
+// UNSAFETY: forks, speaks for children to the family, releases what the dead held, installs a signal handler, and borrows a
+// descriptor that is not open.
+#![expect(unsafe_code, reason = "fork, signals, and the family's unsafe functions")]
 #![allow(dead_code, reason = "not every test binary uses everything")]
 
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork as os_fork};
 use offspring_shm::{Census, Owner, family};
@@ -172,4 +174,18 @@ impl Scene {
         assert_eq!(census(), self.before, "blocks were left behind");
         self.leaks.take().unwrap().finish();
     }
+}
+
+/// Has `signal` interrupt system calls and do nothing else.
+pub(crate) fn interrupt_with(signal: Signal) {
+    extern "C" fn nothing(_: nix::libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, so it may run anywhere.
+    unsafe { sigaction(signal, &action) }.unwrap();
+}
+
+/// A number that is no open descriptor's, as one that a wrong program would wait for.
+pub(crate) fn closed_descriptor() -> BorrowedFd<'static> {
+    // SAFETY: this is what the test is about: the library is told a lie, and only passes it to the kernel.
+    unsafe { BorrowedFd::borrow_raw(1_000_000) }
 }
