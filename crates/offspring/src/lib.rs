@@ -33,6 +33,8 @@
 //! | messages between any number of processes | [`Queue`] |
 //! | work that is known to be done | [`JoinableQueue`] |
 //! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
+//! | the first of several things to happen | [`wait_any`] |
+//! | queues in an event loop | [`Receiver::descriptor`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
@@ -53,7 +55,10 @@ pub use offspring_pool::{
     ProcessHandle, Result, StillRunning, TaskFn, Views, active_children, current, parent,
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
-pub use offspring_queue::{JoinableQueue, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View, rkyv};
+pub use offspring_queue::{
+    Deadline, Descriptor, JoinableQueue, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View, WaitOn,
+    Waitable, Writable, rkyv, wait_any, wait_any_deadline,
+};
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{
     Barrier, BarrierError, BarrierWaitResult, BoundedSemaphore, Condvar, CountingSemaphore, Event, LockError, Mutex,
