@@ -49,13 +49,13 @@ use super::waitable::Kind;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With an async runtime that has tokio's `AsyncFd` the loop reads:
+/// In an async runtime the same loop awaits. With tokio, where `descriptor` is an `AsyncFd<Descriptor>`, registered with
+/// `Interest::READABLE`:
 ///
 /// ```text
-/// let descriptor = AsyncFd::with_interest(receiver.descriptor()?, Interest::READABLE)?;
 /// loop {
 ///     match receiver.try_recv() {
-///         Ok(message) => ...,
+///         Ok(message) => return Ok(message),
 ///         Err(error) if error.is_empty() => {
 ///             let mut guard = descriptor.readable().await?;
 ///             guard.clear_ready();
