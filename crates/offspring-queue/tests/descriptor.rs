@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 use offspring_queue::{Descriptor, JoinableQueue, Queue, wait_any};
 use offspring_testing::{run_single_threaded, wait_until};
-use support::{Child, fork, scene};
+use support::{Child, forbid, fork, scene};
 
 fn readable(descriptor: &Descriptor) -> bool {
     poll_for(descriptor, PollTimeout::ZERO)
@@ -284,6 +285,74 @@ fn a_lack_of_descriptors_is_an_error() {
     scene.end();
 }
 
+/// Where the thread cannot be had there is an error in words.
+fn a_lack_of_threads_is_an_error() {
+    let scene = scene();
+    let queue = Queue::<u32>::new(1).unwrap();
+    let child = fork(|| {
+        forbid(libc::SYS_clone3, libc::EAGAIN);
+        forbid(libc::SYS_clone, libc::EAGAIN);
+        let error = queue.descriptor().unwrap_err().to_string();
+        assert!(error.contains("cannot start the thread that watches"), "{error}");
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let error = wait_any(&[&queue, &reader], None).unwrap_err().to_string();
+        assert!(error.contains("cannot start the thread that watches"), "{error}");
+        // Nobody is needed in between.
+        assert!(wait_any(&[&queue], Some(Duration::from_millis(1))).unwrap().is_empty());
+    });
+    child.join();
+    drop(queue);
+    scene.end();
+}
+
+/// Without futex_waitv everything works, if not as fast: messages come, and deaths are noticed.
+fn without_one_sleep_for_many_words_nothing_is_missed() {
+    let scene = scene();
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let (sender, receiver) = Queue::<u64>::new(4).unwrap().split();
+        let other = Queue::<u64>::new(1).unwrap();
+        let producer = fork({
+            let sender = sender.clone();
+            move || {
+                for message in 0.. {
+                    sender.send(message).unwrap();
+                    sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        drop(sender);
+        let waiter = fork(|| {
+            forbid(libc::SYS_futex_waitv, errno);
+            let descriptor = receiver.descriptor().unwrap();
+            for message in 0..40 {
+                if message % 2 == 0 {
+                    await_readable(&descriptor);
+                } else {
+                    assert_eq!(wait_any(&[&other, &receiver], None).unwrap(), [1]);
+                }
+                assert_eq!(receiver.recv().unwrap(), message);
+                descriptor.rearm().unwrap();
+            }
+            // Everything until the end, which is the producer's death.
+            loop {
+                await_readable(&descriptor);
+                match receiver.try_recv() {
+                    Ok(message) => drop(other.try_send(message)),
+                    Err(error) if error.is_empty() => descriptor.rearm().unwrap(),
+                    Err(error) => break assert!(error.is_disconnected()),
+                }
+            }
+        });
+        // The waiter has what it looks for by messages, and waits for the end.
+        assert_eq!(other.recv().unwrap(), 40);
+        producer.kill_only();
+        waiter.join();
+        producer.kill();
+        drop((receiver, other));
+    }
+    scene.end();
+}
+
 /// Made, armed and dropped by many threads at once.
 fn many_threads_share_the_watching() {
     let scene = scene();
@@ -353,6 +422,8 @@ fn main() -> ExitCode {
         the_death_of_one_who_watches_keeps_nothing,
         a_forked_child_asks_for_its_own,
         a_lack_of_descriptors_is_an_error,
+        a_lack_of_threads_is_an_error,
+        without_one_sleep_for_many_words_nothing_is_missed,
         many_threads_share_the_watching,
         a_waiting_descriptor_costs_nothing,
     ])

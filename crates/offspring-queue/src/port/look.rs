@@ -9,7 +9,7 @@ use super::Port;
 use crate::core::CLOSED;
 use crate::peers::Side;
 use crate::raw::{Blocked, Look, Place, Watched};
-use crate::wait::{Doorbell, WaitOn};
+use crate::wait::{Doorbell, Shared, WaitOn};
 
 /// What is waited for at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +89,8 @@ impl<P: Borrow<Port>> Watched for Post<P> {
     }
 }
 
-impl<P: Borrow<Port> + Send + Sync> Doorbell for Post<P> {
-    fn share(&self) -> Arc<dyn Doorbell> {
+impl<P: Borrow<Port>> Doorbell for Post<P> {
+    fn share(&self) -> Shared {
         Arc::new(Post {
             port: self.port.borrow().duplicate(),
             goal: self.goal,

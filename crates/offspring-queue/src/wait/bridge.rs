@@ -23,7 +23,7 @@ use offspring_shm::{Owner, family};
 use offspring_sync::primitive::{AtomicU32, FUTEX_WAIT_MANY_MAX, Ordering, Waited, futex_wake};
 use offspring_sync::raw::{EventCount, Naps};
 
-use super::Doorbell;
+use super::Shared;
 use crate::raw::{Look, Vigil, Watched};
 
 /// How many bells one thread watches: with as many lives that are in the way, and the word by which the thread is told of
@@ -39,7 +39,7 @@ pub(super) struct Watch {
 }
 
 struct Post {
-    doorbell: Arc<dyn Doorbell>,
+    doorbell: Shared,
     notice: Arc<EventFd>,
     /// 1: armed. See the table above. `// PAIRS: post-armed`
     armed: AtomicU32,
@@ -73,7 +73,7 @@ impl Watch {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub(super) fn new(doorbell: Arc<dyn Doorbell>, notice: Arc<EventFd>) -> io::Result<Self> {
+    pub(super) fn new(doorbell: Shared, notice: Arc<EventFd>) -> io::Result<Self> {
         let owner = family::me()?;
         let post = Arc::new(Post {
             doorbell,
@@ -312,4 +312,50 @@ impl std::fmt::Debug for Post {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use offspring_testing::watchdog;
+
+    use super::*;
+    use crate::Queue;
+
+    /// Panics as soon as it is looked at.
+    struct Bomb(EventCount);
+
+    impl Watched for Bomb {
+        fn bell(&self) -> &EventCount {
+            &self.0
+        }
+
+        fn look(&self, _thoroughly: bool) -> Look<'_> {
+            panic!("a test of a panic");
+        }
+    }
+
+    fn await_readable(fd: &impl AsFd) {
+        let mut entries = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut entries, PollTimeout::NONE), Ok(1));
+    }
+
+    #[test]
+    fn a_panic_is_told_and_the_next_one_gets_another_thread() {
+        let _watchdog = watchdog(std::time::Duration::from_secs(60));
+        let notice = Arc::new(EventFd::new().unwrap());
+        let watch = Watch::new(Arc::new(Bomb(EventCount::new())), Arc::clone(&notice)).unwrap();
+        await_readable(&notice);
+        let error = watch.arm().unwrap_err().to_string();
+        assert!(error.contains("panicked: make another one"), "{error}");
+        let queue = Queue::<u32>::new(1).unwrap();
+        let descriptor = queue.descriptor().unwrap();
+        drop(watch);
+        queue.send(1).unwrap();
+        await_readable(&descriptor);
+        drop(descriptor);
+        assert!(lock(&BRIDGE).as_ref().unwrap().threads.is_empty());
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::Doorbell;
+use super::Shared;
 use super::WaitOn;
 use super::bridge::Watch;
 use super::waitable::Kind;
@@ -85,7 +85,7 @@ impl Descriptor {
     ///
     /// # Errors
     /// When the eventfd or the thread cannot be had.
-    pub(super) fn over(doorbells: impl IntoIterator<Item = Arc<dyn Doorbell>>) -> io::Result<Self> {
+    pub(super) fn over(doorbells: impl IntoIterator<Item = Shared>) -> io::Result<Self> {
         let notice = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(|error| {
             io::Error::new(
                 io::Error::from(error).kind(),

@@ -20,6 +20,6 @@ mod writable;
 pub use any::{wait_any, wait_any_deadline};
 pub use deadline::Deadline;
 pub use descriptor::Descriptor;
-pub(crate) use doorbell::Doorbell;
+pub(crate) use doorbell::{Doorbell, Shared};
 pub use waitable::{WaitOn, Waitable};
 pub use writable::Writable;

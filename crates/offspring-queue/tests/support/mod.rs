@@ -1,14 +1,15 @@
 //! Forked members of the family, and what a test leaves in the arena.
 
-// UNSAFETY: forks, speaks for children to the family, releases what the dead held, installs a signal handler, and borrows a
-// descriptor that is not open.
-#![expect(unsafe_code, reason = "fork, signals, and the family's unsafe functions")]
+// UNSAFETY: forks, speaks for children to the family, releases what the dead held, installs signal handlers and filters, and
+// borrows a descriptor that is not open.
+#![expect(unsafe_code, reason = "fork, signals, seccomp, and the family's unsafe functions")]
 #![allow(dead_code, reason = "not every test binary uses everything")]
 
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork as os_fork};
@@ -41,7 +42,7 @@ pub(crate) fn fork(body: impl FnOnce()) -> Child {
                 body();
             }));
             // SAFETY: ends the child at once, without the parent's destructors.
-            unsafe { nix::libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
+            unsafe { libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
         }
     }
 }
@@ -178,7 +179,7 @@ impl Scene {
 
 /// Has `signal` interrupt system calls and do nothing else.
 pub(crate) fn interrupt_with(signal: Signal) {
-    extern "C" fn nothing(_: nix::libc::c_int) {}
+    extern "C" fn nothing(_: libc::c_int) {}
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing, so it may run anywhere.
     unsafe { sigaction(signal, &action) }.unwrap();
@@ -188,4 +189,28 @@ pub(crate) fn interrupt_with(signal: Signal) {
 pub(crate) fn closed_descriptor() -> BorrowedFd<'static> {
     // SAFETY: this is what the test is about: the library is told a lie, and only passes it to the kernel.
     unsafe { BorrowedFd::borrow_raw(1_000_000) }
+}
+
+/// From now on a system call of this process fails with `errno`.
+pub(crate) fn forbid(call: libc::c_long, errno: i32) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let mut filter = [
+        step(LOAD, 0, 0),
+        step(EQUAL, call as u32, 1),
+        step(RETURN, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program lives until the call returns.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let filter = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program), 0);
+    }
 }
