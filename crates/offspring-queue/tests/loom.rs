@@ -6,13 +6,16 @@
 //! ```
 #![cfg(loom)]
 
+#[path = "loom/watcher.rs"]
+mod watcher;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
 use std::time::{Duration, Instant};
 
 use loom::sync::Arc;
 use loom::thread;
-use offspring_queue::raw::{Blocked, Look, Place, Ring, Taken, Vigil, Waiting, Watched};
+use offspring_queue::raw::{Blocked, Place, Ring, Taken, Waiting};
 use offspring_sync::Tag;
 use offspring_sync::primitive::model::{self, Mutant, Stopped};
 use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering};
@@ -513,95 +516,4 @@ fn a_missing_release_is_noticed() {
 #[test]
 fn a_blind_sleep_is_noticed() {
     must_fail(Mutant::SleepBlindly, "a_producer_dies_with_inline_messages");
-}
-
-/// A ring as something that is waited for and not taken from.
-struct Arrivals<'a, const N: usize> {
-    world: &'a World<N>,
-    cursor: AtomicU64,
-    me: usize,
-}
-
-impl<const N: usize> Watched for Arrivals<'_, N> {
-    fn bell(&self) -> &EventCount {
-        &self.world.arrivals
-    }
-
-    fn look(&self, _thoroughly: bool) -> Look<'_> {
-        loop {
-            return match self.world.ring().is_at_rest(&self.cursor, tag(self.me)) {
-                Ok(()) => Look::Waiting,
-                Err(Blocked::Behind(holder)) => match self.world.members.life(holder).unwrap() {
-                    life if life.dead => continue,
-                    life => Look::Behind(life),
-                },
-                Err(_) => Look::Ready,
-            };
-        }
-    }
-}
-
-/// Sleeps until there is a message, and leaves it to others.
-fn watch<const N: usize>(world: &World<N>, me: usize) {
-    let arrivals = Arrivals {
-        world,
-        cursor: cursor(),
-        me,
-    };
-    let far = Instant::now() + Duration::from_secs(1 << 20);
-    let mut vigil = Vigil::new();
-    vigil.push(&arrivals);
-    // It ends when there was one, also if another has taken it since.
-    while vigil.sleep(None, Some(far), false).is_none() && !arrivals.look(false).is_ready() {}
-}
-
-/// The fault of watchers that pass no wake on.
-const SELFISH: &str = "Selfish";
-
-/// One waits and takes nothing, and dies at each step; another takes the message nevertheless, without a nap's help unless
-/// somebody died.
-#[test]
-fn a_watcher_keeps_no_wake() {
-    let selfish = std::env::var(MUTANT).is_ok_and(|fault| fault == SELFISH);
-    let watch = if selfish { watch_selfishly } else { watch };
-    at_every_step(move |stop| {
-        let world = World::<1>::new(false);
-        let watcher = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || live(&world.members, 0, stop, || watch(&world, 0)))
-        };
-        let taker = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || live(&world.members, 1, None, || assert_eq!(world.receive(&cursor(), 1), 1)))
-        };
-        world.send(&cursor(), 2, 1);
-        taker.join().unwrap();
-        // A watcher that came too late would wait for the next message.
-        world.send(&cursor(), 2, 2);
-        watcher.join().unwrap();
-    });
-}
-
-/// As [`watch`], but keeps a wake to itself.
-fn watch_selfishly<const N: usize>(world: &World<N>, me: usize) {
-    let arrivals = Arrivals {
-        world,
-        cursor: cursor(),
-        me,
-    };
-    let far = Instant::now() + Duration::from_secs(1 << 20);
-    let ticket = world.arrivals.prepare();
-    if !arrivals.look(false).is_ready() {
-        world.arrivals.wait(ticket, &[], Some(far));
-    }
-}
-
-#[test]
-fn a_kept_wake_is_noticed() {
-    must_notice(SELFISH, "a_watcher_keeps_no_wake");
-}
-
-#[test]
-fn a_watchers_missing_fence_is_noticed() {
-    must_fail(Mutant::NoFence, "a_watcher_keeps_no_wake");
 }
