@@ -305,10 +305,14 @@ fn a_lack_of_threads_is_an_error() {
     scene.end();
 }
 
-/// Without futex_waitv everything works, if not as fast: messages come, and deaths are noticed.
-fn without_one_sleep_for_many_words_nothing_is_missed() {
+/// Without futex_waitv or membarrier everything works, if not as fast: messages come, and deaths are noticed.
+fn a_sandbox_makes_slow_and_nothing_else() {
     let scene = scene();
-    for errno in [libc::ENOSYS, libc::EPERM] {
+    for (call, errno) in [
+        (libc::SYS_futex_waitv, libc::ENOSYS),
+        (libc::SYS_futex_waitv, libc::EPERM),
+        (libc::SYS_membarrier, libc::EPERM),
+    ] {
         let (sender, receiver) = Queue::<u64>::new(4).unwrap().split();
         let other = Queue::<u64>::new(1).unwrap();
         let producer = fork({
@@ -322,7 +326,7 @@ fn without_one_sleep_for_many_words_nothing_is_missed() {
         });
         drop(sender);
         let waiter = fork(|| {
-            forbid(libc::SYS_futex_waitv, errno);
+            forbid(call, errno);
             let descriptor = receiver.descriptor().unwrap();
             for message in 0..40 {
                 if message % 2 == 0 {
@@ -423,7 +427,7 @@ fn main() -> ExitCode {
         a_forked_child_asks_for_its_own,
         a_lack_of_descriptors_is_an_error,
         a_lack_of_threads_is_an_error,
-        without_one_sleep_for_many_words_nothing_is_missed,
+        a_sandbox_makes_slow_and_nothing_else,
         many_threads_share_the_watching,
         a_waiting_descriptor_costs_nothing,
     ])

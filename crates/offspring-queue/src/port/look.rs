@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+use offspring_sync::primitive::Mode;
 use offspring_sync::raw::{EventCount, Lives};
 
 use super::Port;
@@ -81,6 +82,13 @@ impl<P: Borrow<Port>> Watched for Post<P> {
             Goal::Message => core.arrivals(),
             Goal::Room => core.departures(),
             Goal::Rest => &core.header().rest.0,
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        match self.goal {
+            Goal::Message => self.port.borrow().core.sleep_mode(),
+            Goal::Room | Goal::Rest => Mode::Full,
         }
     }
 

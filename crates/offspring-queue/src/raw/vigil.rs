@@ -1,7 +1,7 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use offspring_sync::primitive::{AtomicU32, Ordering, Waited, futex_wait_many, futex_wake};
+use offspring_sync::primitive::{AtomicU32, Mode, Ordering, Waited, futex_wait_many, futex_wake, heavy_fence};
 use offspring_sync::raw::{EventCount, Life, Ticket};
 
 /// What one look at something that is waited for found.
@@ -27,6 +27,9 @@ pub trait Watched {
     /// Notified after each change that may make it ready.
     fn bell(&self) -> &EventCount;
 
+    /// How those changes are ordered before the look at who sleeps.
+    fn mode(&self) -> Mode;
+
     /// Whether it is ready. `thoroughly`: a nap has ended by itself, which is the time for slow questions.
     fn look(&self, thoroughly: bool) -> Look<'_>;
 }
@@ -34,6 +37,10 @@ pub trait Watched {
 impl<W: Watched + ?Sized> Watched for &W {
     fn bell(&self) -> &EventCount {
         (**self).bell()
+    }
+
+    fn mode(&self) -> Mode {
+        (**self).mode()
     }
 
     fn look(&self, thoroughly: bool) -> Look<'_> {
@@ -44,6 +51,10 @@ impl<W: Watched + ?Sized> Watched for &W {
 impl<W: Watched + ?Sized> Watched for Arc<W> {
     fn bell(&self) -> &EventCount {
         (**self).bell()
+    }
+
+    fn mode(&self) -> Mode {
+        (**self).mode()
     }
 
     fn look(&self, thoroughly: bool) -> Look<'_> {
@@ -59,7 +70,12 @@ impl<W: Watched + ?Sized> Watched for Arc<W> {
 #[derive(Debug)]
 pub struct Vigil<W> {
     posts: Vec<Post<W>>,
+    /// The last fence failed: nothing that was announced before it counts.
+    unsure: bool,
 }
+
+/// How long one sleeps whose fence failed, and who may therefore have missed a change.
+const UNSURE_NAP: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 struct Post<W> {
@@ -78,7 +94,10 @@ impl<W: Watched> Post<W> {
 impl<W: Watched> Vigil<W> {
     /// Over nothing yet.
     pub const fn new() -> Self {
-        Self { posts: Vec::new() }
+        Self {
+            posts: Vec::new(),
+            unsure: false,
+        }
     }
 
     /// Watches one thing more.
@@ -106,11 +125,17 @@ impl<W: Watched> Vigil<W> {
         until: Option<Instant>,
         thoroughly: bool,
     ) -> Option<Waited> {
+        // One fence serves all: it is dear.
+        let mut mode = Mode::Full;
         for post in &mut self.posts {
-            if post.word().is_none() {
-                post.ticket = Some(post.watched.bell().prepare());
+            if self.unsure || post.word().is_none() {
+                post.ticket = Some(post.watched.bell().prepare(Mode::Full));
+                if post.watched.mode() == Mode::Asymmetric {
+                    mode = Mode::Asymmetric;
+                }
             }
         }
+        self.unsure = mode == Mode::Asymmetric && heavy_fence(mode).is_err();
         let looks = self.posts.iter().map(|post| post.watched.look(thoroughly));
         let looks: Vec<_> = looks.collect();
         if looks.iter().any(|look| look.is_ready()) {
@@ -126,7 +151,14 @@ impl<W: Watched> Vigil<W> {
             .iter()
             .filter_map(|post| Some(post.watched.bell().word(post.ticket?)));
         let words: Vec<_> = beside.into_iter().chain(bells).chain(lives.iter().copied()).collect();
-        let waited = futex_wait_many(&words, until);
+        let nap = self.unsure.then(|| Instant::now() + UNSURE_NAP);
+        let waited = match nap {
+            Some(nap) if until.is_none_or(|until| nap < until) => {
+                futex_wait_many(&words, Some(nap));
+                Waited::Woken
+            }
+            _ => futex_wait_many(&words, until),
+        };
         for (life, seen) in lives {
             // PAIRS: life-ended
             if life.load(Ordering::Acquire) != seen {
@@ -136,7 +168,8 @@ impl<W: Watched> Vigil<W> {
         }
         for post in &self.posts {
             if post.word().is_none() {
-                post.watched.bell().pass_on(|| post.watched.look(false).is_ready());
+                let more = || post.watched.look(false).is_ready();
+                post.watched.bell().pass_on(post.watched.mode(), more);
             }
         }
         Some(waited)

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::SigSet;
 use offspring_shm::{Owner, family};
-use offspring_sync::primitive::{AtomicU32, FUTEX_WAIT_MANY_MAX, Ordering, Waited, futex_wake};
+use offspring_sync::primitive::{AtomicU32, FUTEX_WAIT_MANY_MAX, Mode, Ordering, Waited, futex_wake};
 use offspring_sync::raw::{EventCount, Naps};
 
 use super::Shared;
@@ -186,6 +186,10 @@ impl Watched for Post {
         self.doorbell.bell()
     }
 
+    fn mode(&self) -> Mode {
+        self.doorbell.mode()
+    }
+
     fn look(&self, thoroughly: bool) -> Look<'_> {
         self.doorbell.look(thoroughly)
     }
@@ -330,6 +334,10 @@ mod tests {
     impl Watched for Bomb {
         fn bell(&self) -> &EventCount {
             &self.0
+        }
+
+        fn mode(&self) -> Mode {
+            Mode::Full
         }
 
         fn look(&self, _thoroughly: bool) -> Look<'_> {

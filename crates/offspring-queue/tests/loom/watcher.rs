@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use loom::sync::Arc;
 use loom::thread;
 use offspring_queue::raw::{Blocked, Look, Vigil, Watched};
-use offspring_sync::primitive::AtomicU64;
 use offspring_sync::primitive::model::Mutant;
+use offspring_sync::primitive::{AtomicU64, Mode};
 use offspring_sync::raw::{EventCount, Lives};
 
 use super::{MUTANT, World, at_every_step, cursor, live, must_fail, must_notice, tag};
@@ -21,6 +21,10 @@ struct Arrivals<'a, const N: usize> {
 impl<const N: usize> Watched for Arrivals<'_, N> {
     fn bell(&self) -> &EventCount {
         &self.world.arrivals
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Asymmetric
     }
 
     fn look(&self, _thoroughly: bool) -> Look<'_> {
@@ -86,7 +90,7 @@ fn watch_selfishly<const N: usize>(world: &World<N>, me: usize) {
         me,
     };
     let far = Instant::now() + Duration::from_secs(1 << 20);
-    let ticket = world.arrivals.prepare();
+    let ticket = world.arrivals.prepare(Mode::Asymmetric);
     if !arrivals.look(false).is_ready() {
         world.arrivals.wait(ticket, &[], Some(far));
     }

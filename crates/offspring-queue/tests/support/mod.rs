@@ -47,6 +47,35 @@ pub(crate) fn fork(body: impl FnOnce()) -> Child {
     }
 }
 
+/// From now on membarrier(2) fails in this process.
+pub(crate) fn forbid_membarrier() {
+    forbid(libc::SYS_membarrier, libc::EPERM);
+}
+
+/// From now on a system call of this process fails with `errno`.
+pub(crate) fn forbid(call: libc::c_long, errno: i32) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let mut filter = [
+        step(LOAD, 0, 0),
+        step(EQUAL, call as u32, 1),
+        step(RETURN, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program lives until the call returns, which writes to no memory.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let filter = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program), 0);
+    }
+}
+
 impl Child {
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw() as u32
@@ -189,28 +218,4 @@ pub(crate) fn interrupt_with(signal: Signal) {
 pub(crate) fn closed_descriptor() -> BorrowedFd<'static> {
     // SAFETY: this is what the test is about: the library is told a lie, and only passes it to the kernel.
     unsafe { BorrowedFd::borrow_raw(1_000_000) }
-}
-
-/// From now on a system call of this process fails with `errno`.
-pub(crate) fn forbid(call: libc::c_long, errno: i32) {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
-    let mut filter = [
-        step(LOAD, 0, 0),
-        step(EQUAL, call as u32, 1),
-        step(RETURN, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0),
-        step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: the program lives until the call returns.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let filter = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program), 0);
-    }
 }
