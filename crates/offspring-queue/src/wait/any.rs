@@ -104,8 +104,19 @@ impl<'a> Targets<'a> {
 
 fn wait(on: &[&dyn Waitable], deadline: Option<Instant>) -> io::Result<Vec<usize>> {
     let mut targets = Targets::new(on);
-    let ready = targets.ready()?;
-    if !ready.is_empty() {
+    let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+    let mut ready = targets.ready()?;
+    // The kernel is slow to wake: who rings a bell may be about to.
+    let mut spin = if targets.bells.is_empty() {
+        Spin::none()
+    } else {
+        Spin::new()
+    };
+    while ready.is_empty() && !over && spin.again() {
+        ready = targets.ready()?;
+    }
+    if over || !ready.is_empty() {
+        spin.succeeded();
         return Ok(ready);
     }
     let first = targets.deadlines.iter().map(|(_, at)| *at).min();
@@ -119,27 +130,24 @@ fn wait(on: &[&dyn Waitable], deadline: Option<Instant>) -> io::Result<Vec<usize
 
 /// On bells alone.
 fn wait_for_bells(targets: &mut Targets<'_>, until: Option<Instant>) -> io::Result<Vec<usize>> {
-    let mut spin = Spin::new();
     let mut naps = Naps::new(until);
     let mut nap = naps.until();
     let mut overslept = false;
-    loop {
-        if !spin.again() {
-            let Some(end) = nap else { return targets.ready() };
-            let mut vigil = Vigil::new();
-            targets.bells.iter().for_each(|(_, doorbell)| vigil.push(&**doorbell));
-            overslept = vigil.sleep(None, Some(end), overslept) == Some(Waited::TimedOut);
-            if overslept {
-                naps.ran_out();
-                nap = naps.until();
-            }
+    while let Some(end) = nap {
+        let mut vigil = Vigil::new();
+        targets.bells.iter().for_each(|(_, doorbell)| vigil.push(&**doorbell));
+        overslept = vigil.sleep(None, Some(end), overslept) == Some(Waited::TimedOut);
+        if overslept {
+            naps.ran_out();
+            nap = naps.until();
         }
         let ready = targets.ready()?;
         if !ready.is_empty() {
-            spin.succeeded();
             return Ok(ready);
         }
     }
+    // The time has run out since the last look, if there was one.
+    targets.ready()
 }
 
 /// On descriptors, with one for all bells.
