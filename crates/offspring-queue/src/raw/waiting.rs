@@ -105,8 +105,9 @@ impl<L: Lives> Waiting<'_, L> {
         }
         if slept {
             // Woken for more than one, or about to leave with a wake that was meant for another: the flag that brings the next
-            // wake is set again, and whoever is asleep learns of what is left.
-            self.bell.pass_on(self.mode, more);
+            // wake is set again, and whoever is asleep learns of what is left. That may be the end: who announced it wakes all
+            // that it sees asleep, which is nobody while this wake is on its way.
+            self.bell.pass_on(self.mode, || more() || stop(false).is_some());
         }
         outcome
     }

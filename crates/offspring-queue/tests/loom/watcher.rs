@@ -6,10 +6,10 @@ use loom::sync::Arc;
 use loom::thread;
 use offspring_queue::raw::{Blocked, Look, Vigil, Watched};
 use offspring_sync::primitive::model::Mutant;
-use offspring_sync::primitive::{AtomicU64, Mode};
+use offspring_sync::primitive::{AtomicU32, AtomicU64, Mode, Ordering};
 use offspring_sync::raw::{EventCount, Lives};
 
-use super::{MUTANT, World, at_every_step, cursor, live, must_fail, must_notice, tag};
+use super::{MUTANT, ONE, World, at_every_step, cursor, explore, live, must_fail, must_notice, tag};
 
 /// A ring as something that is waited for and not taken from.
 struct Arrivals<'a, const N: usize> {
@@ -104,4 +104,31 @@ fn a_kept_wake_is_noticed() {
 #[test]
 fn a_watchers_missing_fence_is_noticed() {
     must_fail(Mutant::NoFence, "watcher::a_watcher_keeps_no_wake");
+}
+
+/// A message, and the end right after it: of two who wait one gets the message, and the other hears of the end.
+#[test]
+fn the_end_is_heard_by_all_who_wait() {
+    let _one = ONE.lock().unwrap_or_else(|poison| poison.into_inner());
+    explore(|| {
+        let world = World::<1>::new(false);
+        let over = Arc::new(AtomicU32::new(0));
+        // The model wants its words made before the threads part.
+        assert_eq!(over.load(Ordering::SeqCst), 0);
+        let receivers = [0, 1].map(|me| {
+            let (world, over) = (Arc::clone(&world), Arc::clone(&over));
+            thread::spawn(move || {
+                let cursor = cursor();
+                let is_over = |_| (over.load(Ordering::SeqCst) == 1).then_some(());
+                let receive = world.waiting(&world.arrivals, Mode::Asymmetric);
+                let more = || world.ring().has_message(&cursor);
+                receive.run(|| world.try_receive(&cursor, me), more, is_over).is_ok()
+            })
+        });
+        world.send(&cursor(), 2, 1);
+        over.fetch_or(1, Ordering::SeqCst);
+        world.arrivals.notify_all();
+        let received = receivers.map(|receiver| receiver.join().unwrap());
+        assert_eq!(received.iter().filter(|&&received| received).count(), 1);
+    });
 }
