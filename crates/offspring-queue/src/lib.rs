@@ -16,6 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`Queue`] takes values from any process to any other. [`wait_any`] waits for several queues, processes and descriptors at
+//! once, and a [`Descriptor`] brings a queue into an event loop.
+//!
 //! # Trust
 //!
 //! The bytes of a parcel are read without validation: they were written by this program's own image, and a parcel is

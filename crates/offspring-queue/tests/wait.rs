@@ -134,7 +134,11 @@ fn the_set_is_exact() {
     drop(writer);
     queue.close();
     assert_eq!(now_ready(&[&reader, &queue, &queue.sender()]), [0, 1, 2]);
-    drop((queue, sender, tasks, worker, reader));
+    tasks.send(8).unwrap();
+    assert_eq!(now_ready(&[&tasks, &worker]), [1]);
+    drop(worker);
+    assert_eq!(now_ready(&[&tasks]), [0], "nobody is left to do it");
+    drop((queue, sender, tasks, reader));
     scene.end();
 }
 
@@ -315,6 +319,30 @@ fn the_death_of_the_last_sender_is_an_end() {
     scene.end();
 }
 
+/// The only receiver is killed while somebody waits for room.
+fn the_death_of_the_last_receiver_is_an_end() {
+    let scene = scene();
+    let (sender, receiver) = Queue::<u32>::new(1).unwrap().split();
+    let doomed = fork({
+        let receiver = receiver.clone();
+        move || {
+            assert_eq!(receiver.recv().unwrap(), 1);
+            sleep(Duration::from_secs(100));
+        }
+    });
+    drop(receiver);
+    sender.send(1).unwrap();
+    assert_eq!(wait_any(&[&sender], None).unwrap(), [0]);
+    sender.send(2).unwrap();
+    assert!(wait_any(&[&sender], Some(SHORT)).unwrap().is_empty());
+    doomed.kill_only();
+    assert_eq!(wait_any(&[&sender], None).unwrap(), [0]);
+    assert!(sender.try_send(3).unwrap_err().is_disconnected());
+    doomed.kill();
+    drop(sender);
+    scene.end();
+}
+
 /// What a killed process held by a lease is waited for, and comes.
 fn a_lease_of_the_dead_ends_the_wait() {
     let scene = scene();
@@ -453,6 +481,7 @@ fn main() -> ExitCode {
         a_sleeper_is_woken_by_each_kind,
         watchers_keep_no_message_from_consumers,
         the_death_of_the_last_sender_is_an_end,
+        the_death_of_the_last_receiver_is_an_end,
         a_lease_of_the_dead_ends_the_wait,
         signals_are_not_seen,
         bad_descriptors_are_errors,
