@@ -162,6 +162,10 @@ impl Core {
         self.membership.me()
     }
 
+    pub(crate) fn lives(&self) -> &Membership {
+        &self.membership
+    }
+
     /// The calling thread, if it is a member already.
     #[inline]
     pub(crate) fn known_me(&self) -> Option<Tag> {

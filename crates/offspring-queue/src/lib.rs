@@ -16,7 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Processes that are not of the family meet over a socket: see [`connection`].
+//! A [`Queue`] takes values from any process to any other. [`wait_any`] waits for several queues, processes and descriptors at
+//! once, and a [`Descriptor`] brings a queue into an event loop. Processes that are not of the family meet over a socket: see
+//! [`connection`].
 //!
 //! # Trust
 //!
@@ -49,6 +51,7 @@ mod sink;
 mod transit;
 mod travel;
 mod view;
+mod wait;
 
 pub use connection::{Client, Connection, Listener};
 pub use decode::{decode, decode_slice, is_copied};
@@ -64,5 +67,6 @@ pub use send_error::{SendError, SendTimeoutError, TrySendError};
 pub use sender::Sender;
 pub use sink::{Sink, Supply};
 pub use view::View;
+pub use wait::{Deadline, Descriptor, WaitOn, Waitable, Writable, wait_any, wait_any_deadline};
 
 pub use rkyv;

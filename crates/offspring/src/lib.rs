@@ -34,6 +34,8 @@
 //! | work that is known to be done | [`JoinableQueue`] |
 //! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
 //! | messages, files and memory to and from a process of another program | [`Listener`], [`Client`], [`Connection`] |
+//! | the first of several things to happen | [`wait_any`] |
+//! | queues in an event loop | [`Receiver::descriptor`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
@@ -55,8 +57,8 @@ pub use offspring_pool::{
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
 pub use offspring_queue::{
-    Client, Connection, JoinableQueue, Listener, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View,
-    rkyv,
+    Client, Connection, Deadline, Descriptor, JoinableQueue, Listener, Message, Parcel, Queue, Receiver, Sender, Task,
+    TaskReceiver, View, WaitOn, Waitable, Writable, rkyv, wait_any, wait_any_deadline,
 };
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{
