@@ -183,13 +183,14 @@ impl Core {
         mode: Mode,
         deadline: Option<std::time::Instant>,
         patient: bool,
+        spin: Spin,
     ) -> Waiting<'a, Membership> {
         Waiting {
             lives: &self.membership,
             bell,
             mode,
             deadline,
-            spin: Spin::new(),
+            spin,
             patient,
         }
     }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offspring_shm::family;
-use offspring_sync::primitive::{AtomicU64, Mode, Ordering, monotonic_nanoseconds};
+use offspring_sync::primitive::{AtomicU32, AtomicU64, Mode, Ordering, monotonic_nanoseconds};
+use offspring_sync::raw::{LONGEST_PAUSE, Spin};
 use offspring_sync::{Membership, Tag};
 
 use crate::core::{CLOSED, Core};
@@ -55,6 +56,8 @@ pub(crate) struct Port {
     head: AtomicU64,
     /// When this handle last asked the system who lives.
     asked: AtomicU64,
+    /// How long to wait before the first look again, as a power of two.
+    pause: AtomicU32,
 }
 
 impl Port {
@@ -64,6 +67,7 @@ impl Port {
             tail: AtomicU64::new(0),
             head: AtomicU64::new(0),
             asked: AtomicU64::new(monotonic_nanoseconds()),
+            pause: AtomicU32::new(0),
         };
         port.refresh();
         port
@@ -77,6 +81,7 @@ impl Port {
             tail: copy(&self.tail),
             head: copy(&self.head),
             asked: copy(&self.asked),
+            pause: AtomicU32::new(0),
         }
     }
 
@@ -207,9 +212,13 @@ impl Port {
                 }),
             },
             Limit::At(deadline) => {
-                let waiting = self.core.waiting(self.core.departures(), Mode::Full, deadline, false);
+                let waiting = self
+                    .core
+                    .waiting(self.core.departures(), Mode::Full, deadline, false, self.spin());
                 let more = || self.core.ring().has_room(&self.tail);
-                waiting.run(attempt, more, over).map_err(|end| match end {
+                let sent = waiting.run(attempt, more, over);
+                self.pace(sent.is_ok() && more());
+                sent.map_err(|end| match end {
                     Ended::TimedOut => Unsent::Full,
                     Ended::Stopped(()) => Unsent::Disconnected,
                     Ended::Corrupted(index, word) => Unsent::Unusable(corrupted(index, word)),
@@ -309,11 +318,17 @@ impl Port {
                 }
             }
             Limit::At(deadline) => {
-                let waiting = self
-                    .core
-                    .waiting(self.core.arrivals(), self.core.sleep_mode(), deadline, true);
+                let waiting = self.core.waiting(
+                    self.core.arrivals(),
+                    self.core.sleep_mode(),
+                    deadline,
+                    true,
+                    self.spin(),
+                );
                 let more = || self.core.ring().has_message(&self.head);
-                waiting.run(attempt, more, over).map_err(|end| match end {
+                let received = waiting.run(attempt, more, over);
+                self.pace(received.is_ok() && more());
+                received.map_err(|end| match end {
                     Ended::TimedOut => Unreceived::Empty,
                     Ended::Stopped(()) => Unreceived::Disconnected,
                     Ended::Corrupted(index, word) => Unreceived::Unusable(corrupted(index, word)),
@@ -342,7 +357,7 @@ impl Port {
         };
         // All who wait for rest wait for the same: each wakes the next.
         let more = || true;
-        let waiting = self.core.waiting(bell, Mode::Full, deadline, true);
+        let waiting = self.core.waiting(bell, Mode::Full, deadline, true, Spin::new());
         waiting
             .run(|| ring.is_at_rest(&self.head, me), more, deserted)
             .map_err(|end| match end {
@@ -350,6 +365,22 @@ impl Port {
                 Ended::Stopped(()) => Unreceived::Disconnected,
                 Ended::Corrupted(index, word) => Unreceived::Unusable(corrupted(index, word)),
             })
+    }
+
+    fn spin(&self) -> Spin {
+        Spin::after(self.pause.load(Ordering::Relaxed))
+    }
+
+    /// Sets the pace of the next wait. Where a wait has led to more than one message (or room for more), the other side is busy:
+    /// the longer one leaves it alone, the more there will be, and the fewer lines of memory go to and fro for each.
+    fn pace(&self, crowd: bool) {
+        let pause = self.pause.load(Ordering::Relaxed);
+        let next = if crowd {
+            (pause + 1).min(LONGEST_PAUSE)
+        } else {
+            pause.saturating_sub(1)
+        };
+        self.pause.store(next, Ordering::Relaxed);
     }
 
     fn time_to_ask(&self) -> bool {

@@ -23,6 +23,6 @@ pub use event_count::{EventCount, Ticket};
 pub use lives::{Life, Lives};
 pub use lock::{Acquired, NotOwner, RawLock, Refused, State};
 pub(crate) use patience::processors;
-pub use patience::{Naps, Spin};
+pub use patience::{LONGEST_PAUSE, Naps, Spin};
 pub use permits::RawPermits;
 pub use rwlock::{RawRwLock, ReaderCell, Seat};

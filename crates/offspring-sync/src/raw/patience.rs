@@ -20,6 +20,9 @@ const LOOK_SELDOM: u32 = 6;
 /// Nobody is slowed down by a look at a barrier: up to 16 pauses between two.
 const LOOK_OFTEN: u32 = 4;
 
+/// The longest first pause, as a power of two: some microseconds.
+pub const LONGEST_PAUSE: u32 = 8;
+
 /// After this many spins in a row that ended in a sleep, spinning stops ...
 const FAILURES_BEFORE_REST: u32 = 3;
 
@@ -58,6 +61,16 @@ impl Spin {
     /// As [`new`](Self::new), for a wait in which the others may have to be woken first.
     pub fn steady() -> Self {
         Spin::within(STEADY_BUDGET, LOOK_OFTEN)
+    }
+
+    /// As [`new`](Self::new), with a first pause of 2 to the power of `pause`, where looking at once is known not to pay. Each look
+    /// takes the line that is looked at away from the one who is about to write it.
+    pub fn after(pause: u32) -> Self {
+        let pause = pause.min(LONGEST_PAUSE);
+        Spin {
+            round: pause,
+            ..Spin::within(SPIN_BUDGET, LOOK_SELDOM.max(pause))
+        }
     }
 
     fn within(budget: Duration, coarseness: u32) -> Self {
