@@ -3,6 +3,7 @@
 // UNSAFETY: lays a header and slots over shared memory that a handle keeps, and copies payloads word by word.
 #![expect(unsafe_code, reason = "views shared memory as a header and slots")]
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -15,8 +16,9 @@ use offspring_sync::raw::{EventCount, Spin};
 use offspring_sync::{Membership, Tag};
 
 use crate::peers::Side;
-use crate::raw::{Place, Ring, Waiting};
+use crate::raw::{Place, Ring, SpscWait, Waiting};
 use crate::shape::{Header, MAGIC, SLOT_HEAD, Shape};
+use crate::spsc::seat;
 use crate::transit;
 
 /// Somebody closed the queue.
@@ -159,6 +161,20 @@ impl Core {
             deadline,
             spin: Spin::new(),
             patient,
+        }
+    }
+
+    /// As [`waiting`](Self::waiting), at an end that one thread uses.
+    pub(crate) fn lonely_wait<'a>(
+        &'a self,
+        bell: &'a EventCount,
+        deadline: Option<std::time::Instant>,
+    ) -> SpscWait<'a, Membership> {
+        SpscWait {
+            lives: &self.membership,
+            bell,
+            deadline,
+            spin: Spin::new(),
         }
     }
 
@@ -364,12 +380,16 @@ fn cores() -> MutexGuard<'static, BTreeMap<u64, Weak<Core>>> {
 /// Counts a child that is about to be forked as a holder of what this process holds: it will have copies of the handles.
 fn keep_for(child: Owner) {
     let known: Vec<_> = cores().values().filter_map(Weak::upgrade).collect();
+    let alone = LazyCell::new(seat::is_single_threaded);
     for core in known {
         let handles = *core.handles.lock().unwrap_or_else(PoisonError::into_inner);
         for side in [Side::Senders, Side::Receivers] {
             if handles[side as usize] > 0 {
                 // A queue with too many holders: the child's handles work, but nobody waits for them to go.
                 let _ = core.appear(side, child);
+                if core.shape.exclusive && *alone {
+                    core.offer(side);
+                }
             }
         }
     }

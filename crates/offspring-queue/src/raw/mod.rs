@@ -6,10 +6,12 @@
 mod place;
 mod position;
 mod ring;
+mod spsc;
 mod waiting;
 mod word;
 
 pub use place::Place;
 pub use position::Position;
 pub use ring::{Blocked, Ring, Taken};
+pub use spsc::{SpscRing, SpscWait};
 pub use waiting::{Ended, Waiting};

@@ -1,0 +1,222 @@
+//! What the two ends of a pair have in common: whose they are, where they stand, how they wait.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use offspring_shm::family;
+use offspring_sync::Tag;
+use offspring_sync::primitive::{Ordering, monotonic_nanoseconds};
+use offspring_sync::raw::EventCount;
+
+use super::seat::{self, FRESH};
+use super::travel::EndHandle;
+use crate::core::{CLOSED, Core};
+use crate::peers::Side;
+use crate::port::Limit;
+use crate::raw::{Blocked, Ended, Position, SpscRing};
+use crate::shape::Shape;
+
+/// How often one that only ever tries asks the system who lives.
+const THOROUGH_EVERY: u64 = 50_000_000;
+
+/// One end. Its cells make it a thing of one thread at a time.
+pub(super) struct End {
+    pub(super) core: Arc<Core>,
+    side: Side,
+    /// The next message's place.
+    pub(super) at: Cell<Position>,
+    /// The word of the seat under which this copy was last good.
+    seat: Cell<u64>,
+    /// The thread that used it then.
+    thread: Cell<Option<Tag>>,
+    /// When this end last asked the system who lives.
+    asked: Cell<u64>,
+    /// A thread of the other side that has ended although its process lives.
+    outlived: Cell<u64>,
+}
+
+/// How a wait at an end came to nothing.
+pub(super) enum Failed {
+    /// There was nothing, or no room, in time.
+    TimedOut,
+    /// The other side is gone, or the pair closed.
+    Disconnected,
+    /// The slot holds a word that cannot be.
+    Unusable(io::Error),
+}
+
+impl End {
+    pub(super) fn new(core: Arc<Core>, side: Side) -> io::Result<Self> {
+        core.join(side)?;
+        Ok(Self {
+            core,
+            side,
+            at: Cell::new(Position::from_word(0)),
+            seat: Cell::new(FRESH),
+            thread: Cell::new(None),
+            asked: Cell::new(monotonic_nanoseconds()),
+            outlived: Cell::new(0),
+        })
+    }
+
+    /// The end that came in a message.
+    pub(super) fn receive(
+        handle: EndHandle,
+        side: Side,
+        shape: impl FnOnce(usize) -> io::Result<Shape>,
+    ) -> io::Result<Self> {
+        let core = Core::attach(handle.memory, shape)?;
+        let end = Self::new(core, side)?;
+        end.seat.set(end.core.receive(side, handle.seat)?);
+        end.at.set(match side {
+            Side::Senders => end.ring().tail(),
+            Side::Receivers => end.ring().head(),
+        });
+        end.settle()?;
+        Ok(end)
+    }
+
+    /// Notes that this end is being put into a message.
+    pub(super) fn give(&self) -> io::Result<()> {
+        self.settle()?;
+        let from = self.core.give(self.side, self.seat.get())?;
+        crate::transit::note(&self.core, self.side, from);
+        Ok(())
+    }
+
+    /// Takes it out again.
+    pub(super) fn take_back(&self) {
+        if let Ok(me) = family::me() {
+            self.core.take_back(self.side, me);
+        }
+    }
+
+    /// The end as it stands in a message into which it was [given](Self::give).
+    pub(super) fn handle(&self) -> EndHandle {
+        EndHandle {
+            memory: self.core.handle(),
+            seat: seat::travelling(self.seat.get()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn ring(&self) -> SpscRing<'_, Core> {
+        SpscRing::new(&self.core)
+    }
+
+    /// Whether this thread may use the end, which it may if it could the last time and nothing has changed since.
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        // A forked child's threads have other tags. Only this process takes its end out of USED.
+        self.core.seat(self.side).load(Ordering::Relaxed) == self.seat.get()
+            && self.core.me().is_ok_and(|me| self.thread.get() == Some(me))
+    }
+
+    /// Makes sure that this thread may use the end.
+    ///
+    /// # Errors
+    /// When another process has it.
+    #[inline]
+    pub(super) fn ready(&self) -> io::Result<()> {
+        if self.is_ready() { Ok(()) } else { self.settle() }
+    }
+
+    #[cold]
+    fn settle(&self) -> io::Result<()> {
+        let me = self.core.me()?;
+        self.seat.set(self.core.sit(self.side, self.seat.get())?);
+        self.thread.set(Some(me));
+        self.core.user(self.side).store(u64::from(me.bits()), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the other side is gone, or the pair closed.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.core.over_bits() & (CLOSED | self.side.other().gone()) != 0
+    }
+
+    /// How many messages there are to receive.
+    pub(super) fn len(&self) -> usize {
+        let ring = self.ring();
+        // Where a copy stands that another process uses is of no interest.
+        match (self.side, self.is_ready()) {
+            (Side::Senders, true) => ring.len(ring.head(), self.at.get()),
+            (Side::Receivers, true) => ring.len(self.at.get(), ring.tail()),
+            (_, false) => ring.len(ring.head(), ring.tail()),
+        }
+    }
+
+    /// Repeats `attempt` until it succeeds.
+    pub(super) fn wait<R>(
+        &self,
+        bell: &EventCount,
+        limit: Limit,
+        mut attempt: impl FnMut() -> Result<R, Blocked>,
+    ) -> Result<R, Failed> {
+        let ended = match limit {
+            Limit::Now => match attempt() {
+                Ok(got) => return Ok(got),
+                Err(Blocked::Corrupted { index, word }) => Ended::Corrupted(index, word),
+                Err(_) if !self.asks_whether_over(self.is_time_to_ask()) => Ended::TimedOut,
+                // Looked at again after the end was seen: what was sent before it is received.
+                Err(_) => match attempt() {
+                    Ok(got) => return Ok(got),
+                    Err(_) => Ended::Stopped(()),
+                },
+            },
+            Limit::At(deadline) => {
+                let peer = || Tag::from_bits(self.core.user(self.side.other()).load(Ordering::Relaxed) as u32);
+                let wait = self.core.lonely_wait(bell, deadline);
+                match wait.run(attempt, peer, |thoroughly| self.asks_whether_over(thoroughly)) {
+                    Ok(got) => return Ok(got),
+                    Err(ended) => ended,
+                }
+            }
+        };
+        Err(match ended {
+            Ended::TimedOut => Failed::TimedOut,
+            Ended::Stopped(()) => Failed::Disconnected,
+            Ended::Corrupted(index, word) => Failed::Unusable(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "slot {index} of the pair holds {word:#x}, which is no state of a slot: its memory was overwritten"
+                ),
+            )),
+        })
+    }
+
+    fn asks_whether_over(&self, thoroughly: bool) -> bool {
+        let peer = self.side.other();
+        let user = self.core.user(peer).load(Ordering::Relaxed);
+        if thoroughly
+            && (user == 0 || user != self.outlived.get() || self.is_time_to_ask())
+            && self.core.look_for(peer, true)
+        {
+            self.outlived.set(user);
+        }
+        self.is_over()
+    }
+
+    fn is_time_to_ask(&self) -> bool {
+        let now = monotonic_nanoseconds();
+        let due = now.saturating_sub(self.asked.get()) >= THOROUGH_EVERY;
+        if due {
+            self.asked.set(now);
+        }
+        due
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.core.leave(self.side);
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
