@@ -6,6 +6,9 @@
 //! ```
 #![cfg(loom)]
 
+#[path = "loom/spsc.rs"]
+mod spsc;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
 use std::time::{Duration, Instant};

@@ -47,6 +47,9 @@ impl<T: Message> Consumer<T> {
     #[doc(alias = "get")]
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
+        if let Some(value) = self.end.recv_plain() {
+            return Ok(value);
+        }
         Ok(self.end.recv(Limit::FOREVER)?)
     }
 
@@ -57,6 +60,9 @@ impl<T: Message> Consumer<T> {
     #[doc(alias = "get_nowait")]
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        if let Some(value) = self.end.recv_plain() {
+            return Ok(value);
+        }
         Ok(self.end.recv(Limit::Now)?)
     }
 

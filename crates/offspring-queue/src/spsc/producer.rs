@@ -53,6 +53,9 @@ impl<T: Message> Producer<T> {
     #[doc(alias = "put")]
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        if self.end.send_plain(&value) {
+            return Ok(());
+        }
         self.end
             .send(value, Limit::FOREVER)
             .map_err(|(value, why)| SendError::new(value, why))
@@ -65,6 +68,9 @@ impl<T: Message> Producer<T> {
     #[doc(alias = "put_nowait")]
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        if self.end.send_plain(&value) {
+            return Ok(());
+        }
         self.end
             .send(value, Limit::Now)
             .map_err(|(value, why)| TrySendError::new(value, why))

@@ -27,20 +27,22 @@ impl From<Failed> for Unreceived {
 }
 
 impl End {
+    /// Receives a plain value if it is there and takes no question.
     #[inline]
-    pub(super) fn recv<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
+    pub(super) fn recv_plain<T: Message>(&self) -> Option<T> {
         if const { is_plain::<T>() }
             && self.is_ready()
             && let Ok(slot) = self.ring().front(self.at.get())
             && self.core.kind(slot).load(Ordering::Relaxed) == PLAIN
         {
-            return Ok(self.take_plain(slot));
+            return Some(self.take_plain(slot));
         }
-        self.recv_slow(limit)
+        None
     }
 
+    /// Receives a value of any kind.
     #[inline(never)]
-    fn recv_slow<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
+    pub(super) fn recv<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
         let slot = self.front(limit)?;
         let kind = self.core.kind(slot).load(Ordering::Relaxed);
         if kind::is_bytes(kind) {
@@ -85,6 +87,7 @@ impl End {
         self.at.set(self.ring().release(self.at.get()));
     }
 
+    /// Takes the plain value at the front.
     #[inline]
     fn take_plain<T: Message>(&self, slot: u32) -> T {
         // SAFETY: the payload of a plain message, which the producer wrote as a `T` of this program's image, and which is the

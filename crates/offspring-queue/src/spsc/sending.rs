@@ -29,21 +29,23 @@ impl From<Failed> for Unsent {
 }
 
 impl End {
+    /// Sends a plain value if that takes no wait and no question.
     #[inline]
-    pub(super) fn send<T: Message>(&self, value: T, limit: Limit) -> Result<(), (T, Unsent)> {
+    pub(super) fn send_plain<T: Message>(&self, value: &T) -> bool {
         if const { is_plain::<T>() }
             && self.is_ready()
             && !self.is_over()
             && let Ok(slot) = self.ring().vacancy(self.at.get())
         {
-            self.post_plain(slot, &value);
-            return Ok(());
+            self.post_plain(slot, value);
+            return true;
         }
-        self.send_slow(value, limit)
+        false
     }
 
+    /// Sends a value of any kind.
     #[inline(never)]
-    fn send_slow<T: Message>(&self, value: T, limit: Limit) -> Result<(), (T, Unsent)> {
+    pub(super) fn send<T: Message>(&self, value: T, limit: Limit) -> Result<(), (T, Unsent)> {
         let sent = if const { is_plain::<T>() } {
             self.room(limit).map(|slot| self.post_plain(slot, &value))
         } else {
