@@ -12,7 +12,7 @@ use std::{fmt, io, ptr};
 
 use offspring_shm::{Arena, Block, Handle, Owner, SharedSlice, ShmSafe, family};
 use offspring_sync::primitive::{AtomicU64, Ordering};
-use offspring_sync::raw::{EventCount, Spin};
+use offspring_sync::raw::{EventCount, Lives, Spin};
 use offspring_sync::{Membership, Tag};
 
 use crate::peers::Side;
@@ -142,6 +142,12 @@ impl Core {
     #[inline]
     pub(crate) fn me(&self) -> io::Result<Tag> {
         self.membership.me()
+    }
+
+    /// Whether a thread has ended, under this tag.
+    #[inline]
+    pub(crate) fn has_ended(&self, thread: Tag) -> bool {
+        self.membership.life(thread).is_none_or(|life| life.dead)
     }
 
     #[inline]

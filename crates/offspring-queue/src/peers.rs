@@ -52,7 +52,7 @@ fn cell_of(owner: Owner, low: u64) -> u64 {
     u64::from(owner.raw()) << 32 | low
 }
 
-fn owner_of(cell: u64) -> Option<Owner> {
+pub(crate) fn owner_of(cell: u64) -> Option<Owner> {
     Owner::from_raw((cell >> 32) as u32)
 }
 
@@ -209,7 +209,7 @@ impl Core {
         held
     }
 
-    fn cells(&self, side: Side) -> &[AtomicU64; CELLS] {
+    pub(crate) fn cells(&self, side: Side) -> &[AtomicU64; CELLS] {
         &self.header().cells[side as usize]
     }
 }

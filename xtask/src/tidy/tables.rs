@@ -128,6 +128,7 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/src/spsc/receiving.rs",
     "crates/offspring-queue/src/spsc/sending.rs",
     "crates/offspring-queue/src/view.rs",
+    "crates/offspring-queue/tests/pipe.rs",
     "crates/offspring-queue/tests/support/mod.rs",
     "crates/offspring-shm/src/arena/cache.rs",
     "crates/offspring-shm/src/arena/mod.rs",

@@ -169,7 +169,11 @@ impl End {
             Limit::At(deadline) => {
                 let peer = || Tag::from_bits(self.core.user(self.side.other()).load(Ordering::Relaxed) as u32);
                 let wait = self.core.lonely_wait(bell, deadline);
-                match wait.run(attempt, peer, |thoroughly| self.asks_whether_over(thoroughly)) {
+                let over = |thoroughly| {
+                    self.asks_whether_over(thoroughly)
+                        || thoroughly && deadline.is_none() && self.core.is_out_of_reach(self.side.other())
+                };
+                match wait.run(attempt, peer, over) {
                     Ok(got) => return Ok(got),
                     Err(ended) => ended,
                 }
@@ -187,13 +191,18 @@ impl End {
         })
     }
 
-    fn asks_whether_over(&self, thoroughly: bool) -> bool {
-        let peer = self.side.other();
-        let user = self.core.user(peer).load(Ordering::Relaxed);
-        if thoroughly
-            && (user == 0 || user != self.outlived.get() || self.is_time_to_ask())
-            && self.core.look_for(peer, true)
-        {
+    /// Whether the thread lives that was last known to use the other side, or its process does without it.
+    #[inline]
+    pub(super) fn has_living_peer(&self) -> bool {
+        let user = self.core.user(self.side.other()).load(Ordering::Relaxed);
+        user == self.outlived.get() || Tag::from_bits(user as u32).is_none_or(|thread| !self.core.has_ended(thread))
+    }
+
+    /// As [`is_over`](Self::is_over), having asked the system who lives if that is worth the time.
+    pub(super) fn asks_whether_over(&self, thoroughly: bool) -> bool {
+        let user = self.core.user(self.side.other()).load(Ordering::Relaxed);
+        let lives = self.has_living_peer();
+        if (thoroughly || !lives) && self.core.look_for(self.side.other(), true) && !lives {
             self.outlived.set(user);
         }
         self.is_over()

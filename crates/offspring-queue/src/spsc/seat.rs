@@ -26,7 +26,7 @@ use offspring_shm::{Owner, family};
 use offspring_sync::primitive::{AtomicU64, Ordering};
 
 use crate::core::Core;
-use crate::peers::Side;
+use crate::peers::{self, Side};
 
 /// What the seat holds when a pair is made.
 pub(crate) const FRESH: u64 = 0;
@@ -173,6 +173,19 @@ impl Core {
         {
             self.arrive(side, from);
         }
+    }
+
+    /// Whether a side that nobody uses yet never will be: this process alone has a copy, as a fork leaves one, and no thread but the
+    /// calling one, which is about to wait for that side for ever.
+    pub(crate) fn is_out_of_reach(&self, side: Side) -> bool {
+        let me = family::me().ok();
+        let others = |cell: &AtomicU64| {
+            let seen = cell.load(Ordering::SeqCst);
+            seen != 0 && peers::owner_of(seen) != me
+        };
+        user_of(self.seat(side).load(Ordering::SeqCst)).is_none()
+            && !self.cells(side).iter().any(others)
+            && is_single_threaded()
     }
 
     /// Lets this process and the child that it is about to fork have the end, whoever uses it first. Only while there is one

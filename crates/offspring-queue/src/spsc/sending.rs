@@ -18,6 +18,9 @@ use crate::send_error::Unsent;
 use crate::shape::is_plain;
 use crate::{Message, Parcel};
 
+/// How many plain messages are sent without a look whether anybody lives who could receive them.
+const LOOK_EVERY: u32 = 16;
+
 impl From<Failed> for Unsent {
     fn from(failed: Failed) -> Self {
         match failed {
@@ -36,6 +39,7 @@ impl End {
             && self.is_ready()
             && !self.is_over()
             && let Ok(slot) = self.ring().vacancy(self.at.get())
+            && (!slot.is_multiple_of(LOOK_EVERY) || self.has_living_peer())
         {
             self.post_plain(slot, value);
             return true;
@@ -93,7 +97,7 @@ impl End {
     pub(super) fn room(&self, limit: Limit) -> Result<u32, Unsent> {
         self.ready().map_err(Unsent::Unusable)?;
         // However much room there is, nobody will read it.
-        if self.is_over() {
+        if self.asks_whether_over(false) {
             return Err(Unsent::Disconnected);
         }
         Ok(self.wait(self.core.departures(), limit, || self.ring().vacancy(self.at.get()))?)
