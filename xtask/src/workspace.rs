@@ -128,7 +128,8 @@ fn package(value: &Value) -> Result<Package, String> {
     })
 }
 
-/// Reads every text file, except under `target` and hidden folders of tools; `.cargo`, `.ci` and `.config` are ours.
+/// Reads every text file, except under `target` and hidden folders of tools; `.cargo`, `.ci` and `.config` are ours. In a further
+/// worktree of a repository `.git` is a file.
 fn read_folder(folder: &Path, files: &mut BTreeMap<String, String>) -> Result<(), String> {
     let failed = |error| format!("{}: {error}", folder.display());
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -139,7 +140,9 @@ fn read_folder(folder: &Path, files: &mut BTreeMap<String, String>) -> Result<()
             if name != "target" && !foreign {
                 read_folder(&path, files)?;
             }
-        } else if let Ok(text) = fs::read_to_string(&path) {
+        } else if name != ".git"
+            && let Ok(text) = fs::read_to_string(&path)
+        {
             files.insert(relative(&path.to_string_lossy())?, text);
         }
     }

@@ -7,11 +7,11 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 use std::{fmt, io, ptr};
 
 use offspring_shm::{Arena, Block, Handle, Owner, SharedSlice, ShmSafe, family};
-use offspring_sync::primitive::{AtomicU64, Ordering};
+use offspring_sync::primitive::{AtomicU64, Mode, Ordering, register_asymmetric};
 use offspring_sync::raw::{EventCount, Lives, Spin};
 use offspring_sync::{Membership, Tag};
 
@@ -38,6 +38,10 @@ pub(crate) struct Core {
     shape: Shape,
     arena: &'static Arena,
     membership: Membership,
+    /// How this process orders what it publishes before it looks who sleeps.
+    publish_mode: Mode,
+    /// What the sleepers have to do in return.
+    sleep_mode: Mode,
     id: u64,
     /// How many handles of each side this process has.
     pub(crate) handles: Mutex<[usize; 2]>,
@@ -60,7 +64,7 @@ impl Core {
         transit::let_go();
         let lines = shape.bytes().div_ceil(size_of::<Memory>());
         let memory = SharedSlice::<Memory>::zeroed(lines)?;
-        let core = Self::over(memory, shape)?;
+        let core = Self::over(memory, shape, fence_mode())?;
         if shape.blocks {
             let first = (Shape::SLOTS_AT + SLOT_HEAD) as u32;
             core.memory
@@ -69,6 +73,8 @@ impl Core {
         let header = core.header();
         header.layout.store(shape.layout, Ordering::Relaxed);
         header.capacity.store(u64::from(shape.capacity), Ordering::Relaxed);
+        let asymmetric = core.sleep_mode == Mode::Asymmetric;
+        header.asymmetric.store(u32::from(asymmetric), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release); // PAIRS: queue-made
         let core = Arc::new(core);
         cores().insert(core.id, Arc::downgrade(&core));
@@ -99,16 +105,20 @@ impl Core {
         if memory.len() != shape.bytes().div_ceil(size_of::<Memory>()) {
             return invalid("the queue's capacity is not that of its memory");
         }
+        let mode = match header.asymmetric.load(Ordering::Relaxed) {
+            0 => Mode::Full,
+            _ => Mode::Asymmetric,
+        };
         let mut cores = cores();
         if let Some(core) = cores.get(&handle.id).and_then(Weak::upgrade) {
             return Ok(core);
         }
-        let core = Arc::new(Self::over(memory, shape)?);
+        let core = Arc::new(Self::over(memory, shape, mode)?);
         cores.insert(core.id, Arc::downgrade(&core));
         Ok(core)
     }
 
-    fn over(memory: SharedSlice<Memory>, shape: Shape) -> io::Result<Self> {
+    fn over(memory: SharedSlice<Memory>, shape: Shape, sleep_mode: Mode) -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| family::before_fork(keep_for));
         let base = NonNull::from(&*memory).cast();
@@ -117,6 +127,13 @@ impl Core {
             shape,
             arena: family::arena()?,
             membership: Membership::family()?,
+            // A process that cannot be interrupted pays for its own fences, whatever the others do.
+            publish_mode: if sleep_mode == Mode::Asymmetric {
+                fence_mode()
+            } else {
+                Mode::Full
+            },
+            sleep_mode,
             id: memory.to_handle().id,
             memory,
             handles: Mutex::new([0; 2]),
@@ -150,6 +167,12 @@ impl Core {
         self.membership.life(thread).is_none_or(|life| life.dead)
     }
 
+    /// The calling thread, if it is a member already.
+    #[inline]
+    pub(crate) fn known_me(&self) -> Option<Tag> {
+        self.membership.current()
+    }
+
     #[inline]
     pub(crate) fn ring(&self) -> Ring<'_, Self, Membership> {
         Ring::new(self, &self.membership)
@@ -158,12 +181,14 @@ impl Core {
     pub(crate) fn waiting<'a>(
         &'a self,
         bell: &'a EventCount,
+        mode: Mode,
         deadline: Option<std::time::Instant>,
         patient: bool,
     ) -> Waiting<'a, Membership> {
         Waiting {
             lives: &self.membership,
             bell,
+            mode,
             deadline,
             spin: Spin::new(),
             patient,
@@ -179,9 +204,15 @@ impl Core {
         SpscWait {
             lives: &self.membership,
             bell,
+            mode: self.sleep_mode,
             deadline,
             spin: Spin::new(),
         }
+    }
+
+    /// What one who waits for a message does before it sleeps.
+    pub(crate) fn sleep_mode(&self) -> Mode {
+        self.sleep_mode
     }
 
     #[inline]
@@ -331,6 +362,11 @@ impl Place for Core {
     }
 
     #[inline]
+    fn fences(&self) -> Mode {
+        self.publish_mode
+    }
+
+    #[inline]
     fn departures(&self) -> &EventCount {
         &self.header().departures.0
     }
@@ -377,6 +413,12 @@ impl fmt::Debug for Core {
             .field("over", &self.over_bits())
             .finish_non_exhaustive()
     }
+}
+
+/// The best way to order publishing and looking that this process can take part in. Children of a fork inherit the registration.
+fn fence_mode() -> Mode {
+    static MODE: OnceLock<Mode> = OnceLock::new();
+    *MODE.get_or_init(|| register_asymmetric().map_or(Mode::Full, |()| Mode::Asymmetric))
 }
 
 fn cores() -> MutexGuard<'static, BTreeMap<u64, Weak<Core>>> {

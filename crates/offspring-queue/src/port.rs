@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offspring_shm::family;
-use offspring_sync::primitive::{AtomicU64, Ordering, monotonic_nanoseconds};
+use offspring_sync::primitive::{AtomicU64, Mode, Ordering, monotonic_nanoseconds};
 use offspring_sync::{Membership, Tag};
 
 use crate::core::{CLOSED, Core};
@@ -42,9 +42,6 @@ impl Limit {
 
 /// How often one that only ever tries asks the system who lives.
 const THOROUGH_EVERY: u64 = 50_000_000;
-
-/// After how many quiet messages a consumer is woken.
-const ANNOUNCE_EVERY: usize = 64;
 
 /// A handle's own view of a queue: where it was last.
 #[derive(Debug)]
@@ -89,12 +86,11 @@ impl Port {
     pub(crate) fn send<T: Message>(&self, value: T, limit: Limit) -> Result<(), (T, Unsent)> {
         if const { is_plain::<T>() }
             && self.core.over_bits() & (CLOSED | Side::Receivers.gone()) == 0
-            && let Ok(me) = self.core.me()
+            && let Some(me) = self.core.known_me()
             && self
                 .core
                 .ring()
-                .send(&self.tail, me, |slot| self.write(slot, &value))
-                .is_ok()
+                .send_next(&self.tail, me, |slot| self.write(slot, &value))
         {
             return Ok(());
         }
@@ -163,28 +159,12 @@ impl Port {
         })
     }
 
-    /// Sends without waking a receiver for each; gives how many were sent, and what stopped it.
+    /// Sends one after the other; gives how many were sent, and what stopped it.
     pub(crate) fn send_many<T: Message>(&self, values: impl Iterator<Item = T>) -> (usize, Option<(T, Unsent)>) {
-        let ring = self.core.ring();
-        let mut quiet = Quiet { ring: &ring, sent: 0 };
         let mut count = 0;
         for value in values {
-            if const { is_plain::<T>() }
-                && self.core.over_bits() & (CLOSED | Side::Receivers.gone()) == 0
-                && let Ok(me) = self.core.me()
-                && ring
-                    .send_quietly(&self.tail, me, |slot| self.write(slot, &value))
-                    .is_ok()
-            {
-                quiet.sent += 1;
-                if quiet.sent == 1 || quiet.sent > ANNOUNCE_EVERY {
-                    quiet.announce();
-                }
-            } else {
-                quiet.announce();
-                if let Err(failed) = self.send(value, Limit::FOREVER) {
-                    return (count, Some(failed));
-                }
+            if let Err(failed) = self.send(value, Limit::FOREVER) {
+                return (count, Some(failed));
             }
             count += 1;
         }
@@ -223,7 +203,7 @@ impl Port {
                 }),
             },
             Limit::At(deadline) => {
-                let waiting = self.core.waiting(self.core.departures(), deadline, false);
+                let waiting = self.core.waiting(self.core.departures(), Mode::Full, deadline, false);
                 let more = || self.core.ring().has_room(&self.tail);
                 waiting.run(attempt, more, over).map_err(|end| match end {
                     Ended::TimedOut => Unsent::Full,
@@ -237,43 +217,51 @@ impl Port {
     // ------------------------------------------------------------------------------------------------------- receiving
 
     #[inline]
-    pub(crate) fn recv<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
-        if const { is_plain::<T>() }
-            && let Ok(me) = self.core.me()
-            && let Ok(value) = self.take_plain(me)
-        {
-            return Ok(value);
+    pub(crate) fn recv<T: Message, E: From<Unreceived>>(&self, limit: Limit) -> Result<T, E> {
+        if const { is_plain::<T>() } {
+            let mut value = MaybeUninit::<T>::uninit();
+            if self
+                .core
+                .ring()
+                .take_next(&self.head, |slot| self.read(slot, &mut value))
+            {
+                // SAFETY: the bytes of a plain `T` that another process of this image wrote, copied while nobody changed them.
+                return Ok(unsafe { value.assume_init() });
+            }
         }
         self.recv_slow(limit)
     }
 
     #[inline]
-    fn take_plain<T: Message>(&self, me: Tag) -> Result<T, Blocked> {
-        let mut value = MaybeUninit::<T>::uninit();
-        self.core.ring().take(&self.head, me, |slot| {
-            // SAFETY: room for a `T`.
-            unsafe { self.core.load(slot, value.as_mut_ptr().cast(), size_of::<T>()) };
-            Kinds::inline_kind(0)
-        })?;
-        // SAFETY: the bytes of a plain `T` that another process of this image wrote, copied while nobody changed them.
-        Ok(unsafe { value.assume_init() })
+    fn read<T: Message>(&self, slot: u32, value: &mut MaybeUninit<T>) {
+        // SAFETY: room for a `T`.
+        unsafe { self.core.load(slot, value.as_mut_ptr().cast(), size_of::<T>()) };
     }
 
     #[inline(never)]
-    fn recv_slow<T: Message>(&self, limit: Limit) -> Result<T, Unreceived> {
+    fn recv_slow<T: Message, E: From<Unreceived>>(&self, limit: Limit) -> Result<T, E> {
         let me = self.core.me().map_err(Unreceived::Unusable)?;
+        let ring = self.core.ring();
         if const { is_plain::<T>() } {
-            return self.wait_for_message(limit, || self.take_plain(me));
+            let mut value = MaybeUninit::<T>::uninit();
+            let take = || {
+                ring.take(&self.head, me, |slot| {
+                    self.read(slot, &mut value);
+                    Kinds::inline_kind(0)
+                })
+            };
+            self.wait_for_message(limit, take)?;
+            // SAFETY: as in `recv`.
+            return Ok(unsafe { value.assume_init() });
         }
         let mut copied = Copied::new();
-        let ring = self.core.ring();
         let take = || ring.take(&self.head, me, |slot| copied.copy(&self.core, slot));
-        match self.wait_for_message(limit, take)? {
+        let value = match self.wait_for_message(limit, take)? {
             Taken::Copied => copied.decode(),
             Taken::Leased(at) => letter::open::<T>(&self.core, ring.finish(at, me), copied.block_root())
                 .and_then(|parcel| parcel.decode()),
-        }
-        .map_err(Unreceived::Decode)
+        };
+        Ok(value.map_err(Unreceived::Decode)?)
     }
 
     /// Receives into a block of this process, where it is read in place.
@@ -317,7 +305,9 @@ impl Port {
                 }
             }
             Limit::At(deadline) => {
-                let waiting = self.core.waiting(self.core.arrivals(), deadline, true);
+                let waiting = self
+                    .core
+                    .waiting(self.core.arrivals(), self.core.sleep_mode(), deadline, true);
                 let more = || self.core.ring().has_message(&self.head);
                 waiting.run(attempt, more, over).map_err(|end| match end {
                     Ended::TimedOut => Unreceived::Empty,
@@ -348,7 +338,7 @@ impl Port {
         };
         // All who wait for rest wait for the same: each wakes the next.
         let more = || true;
-        let waiting = self.core.waiting(bell, deadline, true);
+        let waiting = self.core.waiting(bell, Mode::Full, deadline, true);
         waiting
             .run(|| ring.is_at_rest(&self.head, me), more, deserted)
             .map_err(|end| match end {
@@ -385,27 +375,6 @@ impl Port {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.core.over_bits() & CLOSED != 0
-    }
-}
-
-/// Quiet sends that nobody was woken for yet; also when the caller's iterator panics.
-struct Quiet<'a> {
-    ring: &'a Kinds<'a>,
-    sent: usize,
-}
-
-impl Quiet<'_> {
-    fn announce(&mut self) {
-        if self.sent > 0 {
-            self.ring.announce();
-            self.sent = 0;
-        }
-    }
-}
-
-impl Drop for Quiet<'_> {
-    fn drop(&mut self) {
-        self.announce();
     }
 }
 

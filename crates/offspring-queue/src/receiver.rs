@@ -40,7 +40,7 @@ impl<T: Message> Receiver<T> {
     #[doc(alias = "get")]
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        Ok(self.port.recv(Limit::FOREVER)?)
+        self.port.recv(Limit::FOREVER)
     }
 
     /// Receives the oldest message if there is one now.
@@ -50,7 +50,7 @@ impl<T: Message> Receiver<T> {
     #[doc(alias = "get_nowait")]
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        Ok(self.port.recv(Limit::Now)?)
+        self.port.recv(Limit::Now)
     }
 
     /// Receives the oldest message; waits while the queue is empty, but no longer than `timeout`.
@@ -58,7 +58,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// As [`recv`](Self::recv), and when the time runs out.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        Ok(self.port.recv(Limit::after(timeout))?)
+        self.port.recv(Limit::after(timeout))
     }
 
     /// Receives the oldest message; waits while the queue is empty, but not beyond `deadline`.
@@ -66,7 +66,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// As [`recv_timeout`](Self::recv_timeout).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        Ok(self.port.recv(Limit::At(Some(deadline)))?)
+        self.port.recv(Limit::At(Some(deadline)))
     }
 
     /// Receives at least one message and at most `most`, those that are there, and puts them at the end of `into`; gives

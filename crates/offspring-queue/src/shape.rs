@@ -47,6 +47,8 @@ pub(crate) struct Header {
     pub(crate) users: [AtomicU64; 2],
     /// What is over: see `core.rs`. Set and cleared by `SeqCst` read-modify-writes.
     pub(crate) over: AtomicU32,
+    /// Whether receivers have the senders' processors pass a fence before they sleep: 1, or every sender does each time: 0. Constant.
+    pub(crate) asymmetric: AtomicU32,
     /// A position that was claimed: a hint.
     pub(crate) tail: Line<AtomicU64>,
     /// A position that was taken out: a hint.

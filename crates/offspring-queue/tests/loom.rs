@@ -18,7 +18,7 @@ use loom::thread;
 use offspring_queue::raw::{Blocked, Place, Ring, Taken, Waiting};
 use offspring_sync::Tag;
 use offspring_sync::primitive::model::{self, Mutant, Stopped};
-use offspring_sync::primitive::{AtomicU32, AtomicU64, Ordering};
+use offspring_sync::primitive::{AtomicU32, AtomicU64, Mode, Ordering};
 use offspring_sync::raw::{EventCount, Life, Lives, Spin};
 
 const ALIVE: u32 = 1;
@@ -111,7 +111,7 @@ impl<const N: usize> World<N> {
 
     fn send(&self, cursor: &AtomicU64, me: usize, message: u64) {
         let ring = self.ring();
-        self.waiting(&self.departures)
+        self.waiting(&self.departures, Mode::Full)
             .run::<_, ()>(
                 || self.try_send(cursor, me, message),
                 || ring.has_room(cursor),
@@ -120,47 +120,59 @@ impl<const N: usize> World<N> {
             .unwrap();
     }
 
+    /// As a handle does it: quickly if that is enough.
     fn try_send(&self, cursor: &AtomicU64, me: usize, message: u64) -> Result<(), Blocked> {
-        self.ring().send(cursor, tag(me), |slot| {
-            let slot = slot as usize;
-            self.payload[slot][0].store(message, Ordering::Relaxed);
-            self.payload[slot][1].store(message * 3, Ordering::Relaxed);
-            if self.blocks {
-                self.kind[slot].store(Ring::<Self, Members>::block_kind(0), Ordering::Release);
-                self.whereabouts[message as usize].store(TRANSIT, Ordering::Release);
-            }
-        })
+        let ring = self.ring();
+        if !self.blocks && ring.send_next(cursor, tag(me), |slot| self.fill(slot, message)) {
+            return Ok(());
+        }
+        ring.send(cursor, tag(me), |slot| self.fill(slot, message))
+    }
+
+    fn fill(&self, slot: u32, message: u64) {
+        let slot = slot as usize;
+        self.payload[slot][0].store(message, Ordering::Relaxed);
+        self.payload[slot][1].store(message * 3, Ordering::Relaxed);
+        if self.blocks {
+            self.kind[slot].store(Ring::<Self, Members>::block_kind(0), Ordering::Release);
+            self.whereabouts[message as usize].store(TRANSIT, Ordering::Release);
+        }
     }
 
     fn receive(&self, cursor: &AtomicU64, me: usize) -> u64 {
         let ring = self.ring();
+        self.waiting(&self.arrivals, Mode::Asymmetric)
+            .run::<_, ()>(|| self.try_receive(cursor, me), || ring.has_message(cursor), |_| None)
+            .unwrap()
+    }
+
+    /// As a handle does it: quickly if that is enough.
+    fn try_receive(&self, cursor: &AtomicU64, me: usize) -> Result<u64, Blocked> {
+        let ring = self.ring();
         let mut words = [0; 2];
-        let copy = |slot: u32| {
-            words = [0, 1].map(|word| self.payload[slot as usize][word].load(Ordering::Relaxed));
-            self.kind[slot as usize].load(Ordering::Relaxed)
-        };
-        let mut copy = copy;
-        let taken = self
-            .waiting(&self.arrivals)
-            .run::<_, ()>(
-                || ring.take(cursor, tag(me), &mut copy),
-                || ring.has_message(cursor),
-                |_| None,
-            )
-            .unwrap();
-        if let Taken::Leased(at) = taken {
-            let block = ring.finish(at, tag(me)).expect("the block is in the queue");
-            assert_eq!(block, words[0]);
-            self.free(block);
+        if self.blocks || !ring.take_next(cursor, |slot| words = self.read(slot)) {
+            let copy = |slot: u32| {
+                words = self.read(slot);
+                self.kind[slot as usize].load(Ordering::Relaxed)
+            };
+            if let Taken::Leased(at) = ring.take(cursor, tag(me), copy)? {
+                let block = ring.finish(at, tag(me)).expect("the block is in the queue");
+                assert_eq!(block, words[0]);
+                self.free(block);
+            }
         }
         assert_eq!(words[1], words[0] * 3, "a torn message");
-        words[0]
+        Ok(words[0])
+    }
+
+    fn read(&self, slot: u32) -> [u64; 2] {
+        [0, 1].map(|word| self.payload[slot as usize][word].load(Ordering::Relaxed))
     }
 
     fn receive_leased(&self, cursor: &AtomicU64, me: usize) -> (u64, u32) {
         let ring = self.ring();
         let at = self
-            .waiting(&self.arrivals)
+            .waiting(&self.arrivals, Mode::Asymmetric)
             .run::<_, ()>(|| ring.lease(cursor, tag(me)), || ring.has_message(cursor), |_| None)
             .unwrap();
         let slot = at.index() as usize;
@@ -173,10 +185,11 @@ impl<const N: usize> World<N> {
         (words[0], returns)
     }
 
-    fn waiting<'a>(&'a self, bell: &'a EventCount) -> Waiting<'a, Members> {
+    fn waiting<'a>(&'a self, bell: &'a EventCount, mode: Mode) -> Waiting<'a, Members> {
         Waiting {
             lives: &self.members,
             bell,
+            mode,
             deadline: Some(Instant::now() + Duration::from_secs(1 << 20)),
             spin: Spin::none(),
             patient: true,
@@ -213,6 +226,10 @@ impl<const N: usize> Place for World<N> {
 
     fn arrivals(&self) -> &EventCount {
         &self.arrivals
+    }
+
+    fn fences(&self) -> Mode {
+        Mode::Asymmetric
     }
 
     fn departures(&self) -> &EventCount {
@@ -367,7 +384,7 @@ fn taker_dies(blocks: bool) {
                 let cursor = cursor();
                 let mut got = 0;
                 let survived = live(&world.members, 0, stop, || {
-                    got = try_receive(&world, &cursor, 0).unwrap_or(0);
+                    got = world.try_receive(&cursor, 0).unwrap_or(0);
                 });
                 (got, survived)
             })
@@ -376,13 +393,13 @@ fn taker_dies(blocks: bool) {
         world.send(&tail, 1, 1);
         // Full until the first is received, by the other or here.
         let mut seen = Vec::new();
-        seen.extend(try_receive(&world, &head, 2));
+        seen.extend(world.try_receive(&head, 2));
         while world.try_send(&tail, 1, 2).is_err() {
-            seen.extend(try_receive(&world, &head, 2));
+            seen.extend(world.try_receive(&head, 2));
             thread::yield_now();
         }
         let (got, survived) = doomed.join().unwrap();
-        while let Ok(message) = try_receive(&world, &head, 2) {
+        while let Ok(message) = world.try_receive(&head, 2) {
             seen.push(message);
         }
         assert!(got == 0 || !seen.contains(&got), "{got} was received twice");
@@ -390,21 +407,6 @@ fn taker_dies(blocks: bool) {
         let arrived = seen.len() + usize::from(got != 0);
         assert!(arrived == 2 || !survived && arrived == 1, "{seen:?} and {got}");
     });
-}
-
-fn try_receive<const N: usize>(world: &World<N>, head: &AtomicU64, me: usize) -> Result<u64, Blocked> {
-    let ring = world.ring();
-    let mut words = [0; 2];
-    let taken = ring.take(head, tag(me), |slot| {
-        words = [0, 1].map(|word| world.payload[slot as usize][word].load(Ordering::Relaxed));
-        world.kind[slot as usize].load(Ordering::Relaxed)
-    })?;
-    if let Taken::Leased(at) = taken {
-        let block = ring.finish(at, tag(me)).expect("the block is in the queue");
-        world.free(block);
-    }
-    assert_eq!(words[1], words[0] * 3, "a torn message");
-    Ok(words[0])
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! They hold no guards and run no destructors, so that the models (`tests/loom.rs`) can stop a thread for ever between any
 //! two of their steps.
 
+mod look;
 mod place;
 mod position;
 mod ring;

@@ -1,4 +1,4 @@
-use offspring_sync::primitive::AtomicU64;
+use offspring_sync::primitive::{AtomicU64, Mode};
 use offspring_sync::raw::EventCount;
 
 /// Where the words of a ring lie, and what becomes of the blocks that its messages name.
@@ -30,6 +30,9 @@ pub trait Place {
 
     /// Where those sleep who wait for a message.
     fn arrivals(&self) -> &EventCount;
+
+    /// What stands between the publishing of a message and the look at [`arrivals`](Self::arrivals), on the publisher's side.
+    fn fences(&self) -> Mode;
 
     /// Where those sleep who wait for room.
     fn departures(&self) -> &EventCount;

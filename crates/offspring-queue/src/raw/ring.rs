@@ -40,10 +40,14 @@
 //! block was taken cannot be told, for by now it may be in transit again elsewhere, so it is left alone, and the queue is
 //! marked: blocks astray are freed with it. (This takes a death within two steps of a receiver or a recoverer.)
 //!
+//! **Waking.** A message is published by a plain store, and its sender then looks whether a receiver sleeps: without a fence of its
+//! own, as a receiver has all processors pass one before it sleeps (see [`Mode::Asymmetric`](offspring_sync::primitive::Mode)).
+//! All other changes are read-modify-writes, which are fences themselves.
+//!
 //! See "Crash-safe queues" in ARCHITECTURE.md for the failure table.
 
 use offspring_sync::Tag;
-use offspring_sync::primitive::{AtomicU64, Ordering, fence};
+use offspring_sync::primitive::{AtomicU64, Ordering};
 use offspring_sync::raw::Lives;
 
 use super::word::{
@@ -89,7 +93,7 @@ enum Owner {
 /// The operations on a ring; see the head of this file.
 #[derive(Debug)]
 pub struct Ring<'a, P, L> {
-    place: &'a P,
+    pub(super) place: &'a P,
     lives: &'a L,
 }
 
@@ -126,33 +130,45 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
     /// When there is no room, or a slot is damaged; `fill` was not called.
     #[inline]
     pub fn send(&self, cursor: &AtomicU64, me: Tag, fill: impl FnOnce(u32)) -> Result<(), Blocked> {
-        let position = self.claim(cursor, me)?;
-        fill(position.index());
-        // A swap, not a store: between it and the look at the sleepers stands a full fence.
-        // PAIRS: slot-published
-        self.state(position).swap(word(position.lap(), READY), Ordering::SeqCst);
-        self.place.arrivals().notify();
+        let at = self.claim(cursor, me)?;
+        self.publish(at, fill);
         Ok(())
     }
 
-    /// As [`send`](Self::send), but wakes nobody: call [`announce`](Self::announce) after the last of several.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
     #[inline]
-    pub fn send_quietly(&self, cursor: &AtomicU64, me: Tag, fill: impl FnOnce(u32)) -> Result<(), Blocked> {
-        let position = self.claim(cursor, me)?;
-        fill(position.index());
+    fn publish(&self, at: Position, fill: impl FnOnce(u32)) {
+        fill(at.index());
         // PAIRS: slot-published
-        self.state(position)
-            .store(word(position.lap(), READY), Ordering::Release);
-        Ok(())
+        self.state(at).store(word(at.lap(), READY), Ordering::Release);
+        self.place.arrivals().notify_after_store(self.place.fences());
     }
 
-    /// Wakes a consumer after some [quiet sends](Self::send_quietly); it wakes the next if there is more.
-    pub fn announce(&self) {
-        fence(Ordering::SeqCst);
-        self.place.arrivals().notify();
+    /// Remembers that `at` is claimed.
+    #[inline]
+    fn claimed(&self, cursor: &AtomicU64, at: Position) {
+        let next = at.next(self.place.slots());
+        cursor.store(next.word(), Ordering::Relaxed);
+        if next.index().is_multiple_of(HINT_EVERY) {
+            self.place.tail_hint().store(at.word(), Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a message if the next slot is free for it: the quick way of [`send`](Self::send), which knows what else can be done.
+    #[inline]
+    pub fn send_next(&self, cursor: &AtomicU64, me: Tag, fill: impl FnOnce(u32)) -> bool {
+        let at = Position::from_word(cursor.load(Ordering::Relaxed));
+        let free = word(at.lap(), EMPTY);
+        let mine = owned(at.lap(), me, WRITING);
+        // PAIRS: slot-emptied
+        let claimed = self
+            .state(at)
+            .compare_exchange(free, mine, Ordering::SeqCst, Ordering::Relaxed);
+        if claimed.is_err() {
+            return false;
+        }
+        self.claimed(cursor, at);
+        self.publish(at, fill);
+        true
     }
 
     #[inline]
@@ -170,11 +186,7 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                 Ordering::SeqCst,
             ) {
                 Ok(_) => {
-                    let next = at.next(slots);
-                    cursor.store(next.word(), Ordering::Relaxed);
-                    if next.index().is_multiple_of(HINT_EVERY) {
-                        self.place.tail_hint().store(at.word(), Ordering::Relaxed);
-                    }
+                    self.claimed(cursor, at);
                     return Ok(at);
                 }
                 Err(found) => found,
@@ -199,22 +211,6 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                         _ => return Err(corrupted(at.index(), found)),
                     }
                 }
-            }
-        }
-    }
-
-    /// Whether a send would have found room just now.
-    pub fn has_room(&self, cursor: &AtomicU64) -> bool {
-        let slots = self.place.slots();
-        let mut at = Position::from_word(cursor.load(Ordering::Relaxed));
-        loop {
-            let found = self.state(at).load(Ordering::SeqCst);
-            match ahead(found, at.lap()) {
-                0 if found & STATE == EMPTY => return true,
-                0 => at = at.next(slots),
-                laps if laps > 0 => at = at.next(slots).max(claimed(found, at).next(slots)),
-                // Held by one who may have died: worth an attempt.
-                _ => return found & STATE != READY && self.is_held_by_the_dead(found),
             }
         }
     }
@@ -246,6 +242,40 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
             self.emptied();
             Some((Taken::Copied, true))
         })
+    }
+
+    /// Receives the next message if it is there and can only be an inline one: the quick way of [`take`](Self::take), which knows
+    /// what else can be done. `copy` copies the payload; what it copied counts if the answer is true.
+    #[inline]
+    pub fn take_next(&self, cursor: &AtomicU64, copy: impl FnOnce(u32)) -> bool {
+        let at = Position::from_word(cursor.load(Ordering::Relaxed));
+        let ready = word(at.lap(), READY);
+        // PAIRS: slot-published
+        if self.state(at).load(Ordering::SeqCst) != ready {
+            return false;
+        }
+        copy(at.index());
+        let emptied = word(at.lap().wrapping_add(1), EMPTY);
+        // PAIRS: slot-emptied
+        let taken = self
+            .state(at)
+            .compare_exchange(ready, emptied, Ordering::SeqCst, Ordering::Relaxed);
+        if taken.is_err() {
+            return false;
+        }
+        let next = at.next(self.place.slots());
+        self.removed(cursor, next, next);
+        self.emptied();
+        true
+    }
+
+    /// Remembers that everything before `oldest` is out, having got what stands before `next`.
+    #[inline]
+    fn removed(&self, cursor: &AtomicU64, oldest: Position, next: Position) {
+        cursor.store(oldest.word(), Ordering::Relaxed);
+        if next.index().is_multiple_of(HINT_EVERY) {
+            self.place.head_hint().store(oldest.word(), Ordering::Relaxed);
+        }
     }
 
     /// Leases the oldest message that nobody holds: it stays in its slot until [`finish`](Self::finish) or
@@ -293,10 +323,7 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                 if at == oldest && emptied {
                     oldest = next;
                 }
-                cursor.store(oldest.word(), Ordering::Relaxed);
-                if next.index().is_multiple_of(HINT_EVERY) {
-                    self.place.head_hint().store(oldest.word(), Ordering::Relaxed);
-                }
+                self.removed(cursor, oldest, next);
                 return Ok(got);
             }
             match ahead(found, at.lap()) {
@@ -378,30 +405,6 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
         }
     }
 
-    /// Whether there is anything to receive.
-    pub fn has_message(&self, cursor: &AtomicU64) -> bool {
-        let mut at = Position::from_word(cursor.load(Ordering::Relaxed));
-        let slots = self.place.slots();
-        let mut oldest = true;
-        loop {
-            let found = self.state(at).load(Ordering::SeqCst);
-            match (ahead(found, at.lap()), found & STATE) {
-                (0, READY) => return true,
-                // Stepped over, and if its holder is dead it is a message.
-                (0, LEASED) if !self.is_held_by_the_dead(found) => (at, oldest) = (at.next(slots), false),
-                (0, WRITING | LEASED) => return self.is_held_by_the_dead(found),
-                (laps, _) if laps > 0 && oldest => {
-                    let out = claimed(found, at);
-                    at = at
-                        .next(slots)
-                        .max(Position::new(out.lap().wrapping_sub(1), out.index()).next(slots));
-                }
-                (laps, _) if laps > 0 => at = at.next(slots),
-                _ => return false,
-            }
-        }
-    }
-
     /// Whether no message is in the ring: none that can be received, and none that somebody holds.
     ///
     /// # Errors
@@ -411,35 +414,6 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
             Ok(()) => Err(Blocked::Waiting),
             Err(Blocked::Waiting) => Ok(()),
             Err(other) => Err(other),
-        }
-    }
-
-    /// How many messages there are to receive, from one look at each.
-    pub fn len(&self, head: &AtomicU64) -> usize {
-        let slots = self.place.slots();
-        let mut at = Position::from_word(head.load(Ordering::Relaxed));
-        let mut ready = 0;
-        let mut looked = 0;
-        loop {
-            let found = self.state(at).load(Ordering::SeqCst);
-            match ahead(found, at.lap()) {
-                0 if found & STATE == EMPTY => return ready,
-                0 => ready += usize::from(found & STATE == READY),
-                laps if laps > 0 && looked == 0 => {
-                    let out = claimed(found, at);
-                    at = at
-                        .next(slots)
-                        .max(Position::new(out.lap().wrapping_sub(1), out.index()).next(slots));
-                    continue;
-                }
-                laps if laps > 0 => {}
-                _ => return ready,
-            }
-            looked += 1;
-            if looked >= slots {
-                return ready;
-            }
-            at = at.next(slots);
         }
     }
 
@@ -573,14 +547,14 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
         Ok(if life.dead { Owner::Dead(tag) } else { Owner::Alive(tag) })
     }
 
-    fn is_held_by_the_dead(&self, found: u64) -> bool {
+    pub(super) fn is_held_by_the_dead(&self, found: u64) -> bool {
         tag_of(found)
             .and_then(|tag| self.lives.life(tag))
             .is_none_or(|life| life.dead)
     }
 
     #[inline]
-    fn state(&self, at: Position) -> &AtomicU64 {
+    pub(super) fn state(&self, at: Position) -> &AtomicU64 {
         self.place.state(at.index())
     }
 }

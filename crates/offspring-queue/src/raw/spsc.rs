@@ -25,13 +25,14 @@
 //!
 //! Nobody repairs anything: each word is right after any of the steps.
 //!
-//! **Waking.** One thread at most waits on each side, so a wake is never passed on. Who waits sleeps on the side's bell and on the
-//! life of the thread that uses the other side, which the kernel ends.
+//! **Waking.** Either side changes a slot by a plain store and then looks whether the other sleeps, without a fence of its own: the
+//! sleeper has all processors pass one first (see [`Mode::Asymmetric`]). One thread at most waits on each side, so a wake is never
+//! passed on. Who waits sleeps on the side's bell and on the life of the thread that uses the other side, which the kernel ends.
 
 use std::time::Instant;
 
 use offspring_sync::Tag;
-use offspring_sync::primitive::{AtomicU64, Ordering, Waited, futex_wake};
+use offspring_sync::primitive::{AtomicU64, Mode, Ordering, Waited, futex_wake};
 use offspring_sync::raw::{EventCount, Lives, Naps, Spin};
 
 use super::{Blocked, Ended, Place, Position};
@@ -85,7 +86,7 @@ impl<'a, P: Place> SpscRing<'a, P> {
     #[inline]
     pub fn publish(&self, tail: Position) -> Position {
         // PAIRS: spsc-published
-        change(self.word(tail), full(tail.lap()), self.place.arrivals());
+        change(self.place, self.word(tail), full(tail.lap()), self.place.arrivals());
         tail.next(self.place.slots())
     }
 
@@ -111,6 +112,7 @@ impl<'a, P: Place> SpscRing<'a, P> {
     pub fn release(&self, head: Position) -> Position {
         // PAIRS: spsc-released
         change(
+            self.place,
             self.word(head),
             empty(head.lap().wrapping_add(1)),
             self.place.departures(),
@@ -164,12 +166,12 @@ impl<'a, P: Place> SpscRing<'a, P> {
     }
 }
 
-/// Changes a slot's word and wakes who waits for that. A swap, not a store: between it and the look at the sleeper stands a full
-/// fence.
+/// Changes a slot's word, by a plain store, and wakes who waits for that: who pays for the fence between the two is the place's
+/// affair.
 #[inline]
-fn change(word: &AtomicU64, value: u64, bell: &EventCount) {
-    word.swap(value, Ordering::SeqCst); // PAIRS: spsc-published, spsc-released
-    bell.notify();
+fn change<P: Place>(place: &P, word: &AtomicU64, value: u64, bell: &EventCount) {
+    word.store(value, Ordering::Release); // PAIRS: spsc-published, spsc-released
+    bell.notify_after_store(place.fences());
 }
 
 #[cold]
@@ -184,6 +186,8 @@ pub struct SpscWait<'a, L> {
     pub lives: &'a L,
     /// Where to sleep.
     pub bell: &'a EventCount,
+    /// How the other side orders its changes before its look at who sleeps.
+    pub mode: Mode,
     /// When to give up.
     pub deadline: Option<Instant>,
     /// Whether to spin before the first sleep.
@@ -218,7 +222,7 @@ impl<L: Lives> SpscWait<'_, L> {
                 Err(_) => {}
             }
             let until = naps.until();
-            let ticket = self.bell.prepare();
+            let ticket = self.bell.prepare(self.mode);
             let peer = peer();
             let life = peer.and_then(|peer| self.lives.life(peer));
             let end = over(overslept || life.as_ref().is_some_and(|life| life.dead));
@@ -300,6 +304,9 @@ mod tests {
         }
         fn arrivals(&self) -> &EventCount {
             &self.bells[0]
+        }
+        fn fences(&self) -> Mode {
+            Mode::Full
         }
         fn departures(&self) -> &EventCount {
             &self.bells[1]

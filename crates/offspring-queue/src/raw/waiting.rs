@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use offspring_sync::primitive::{Ordering, Waited, futex_wake};
+use offspring_sync::primitive::{Mode, Ordering, Waited, futex_wake};
 use offspring_sync::raw::{EventCount, Lives, Naps, Spin};
 
 use super::Blocked;
@@ -23,6 +23,8 @@ pub struct Waiting<'a, L> {
     pub lives: &'a L,
     /// Where to sleep.
     pub bell: &'a EventCount,
+    /// How the changes that one waits for are ordered before the look at who sleeps.
+    pub mode: Mode,
     /// When to give up.
     pub deadline: Option<Instant>,
     /// Whether to spin before the first sleep.
@@ -59,7 +61,7 @@ impl<L: Lives> Waiting<'_, L> {
             let Some(until) = naps.until() else {
                 break Err(Ended::TimedOut);
             };
-            let ticket = self.bell.prepare();
+            let ticket = self.bell.prepare(self.mode);
             let end = stop(overslept);
             let blocked = match attempt() {
                 Ok(got) => break Ok(got),
@@ -104,7 +106,7 @@ impl<L: Lives> Waiting<'_, L> {
         if slept {
             // Woken for more than one, or about to leave with a wake that was meant for another: the flag that brings the next
             // wake is set again, and whoever is asleep learns of what is left.
-            self.bell.pass_on(more);
+            self.bell.pass_on(self.mode, more);
         }
         outcome
     }

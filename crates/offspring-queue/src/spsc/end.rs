@@ -110,7 +110,7 @@ impl End {
     pub(super) fn is_ready(&self) -> bool {
         // A forked child's threads have other tags. Only this process takes its end out of USED.
         self.core.seat(self.side).load(Ordering::Relaxed) == self.seat.get()
-            && self.core.me().is_ok_and(|me| self.thread.get() == Some(me))
+            && self.core.known_me().is_some_and(|me| self.thread.get() == Some(me))
     }
 
     /// Makes sure that this thread may use the end.
@@ -202,8 +202,11 @@ impl End {
     pub(super) fn asks_whether_over(&self, thoroughly: bool) -> bool {
         let user = self.core.user(self.side.other()).load(Ordering::Relaxed);
         let lives = self.has_living_peer();
-        if (thoroughly || !lives) && self.core.look_for(self.side.other(), true) && !lives {
-            self.outlived.set(user);
+        if thoroughly || !lives {
+            let held = self.core.look_for(self.side.other(), true);
+            if held && !lives {
+                self.outlived.set(user);
+            }
         }
         self.is_over()
     }

@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::thread;
 use offspring_queue::raw::{Ended, Place, Position, SpscRing, SpscWait};
 use offspring_sync::Tag;
-use offspring_sync::primitive::{AtomicU32, Ordering};
+use offspring_sync::primitive::{AtomicU32, Mode, Ordering};
 use offspring_sync::raw::{EventCount, Spin};
 
 use super::{FREE, Members, Mutant, TAKEN, TRANSIT, World, at_every_step, explore, live, must_fail, tag};
@@ -79,6 +79,7 @@ impl<const N: usize> Half<'_, N> {
         let wait: SpscWait<'_, Members> = SpscWait {
             lives: &self.pair.world.members,
             bell,
+            mode: Mode::Asymmetric,
             deadline: None,
             spin: Spin::none(),
         };

@@ -1,12 +1,13 @@
 //! Forked members of the family, and what a test leaves in the arena.
 
-// UNSAFETY: forks, speaks for children to the family, and releases what the dead held.
-#![expect(unsafe_code, reason = "fork, and the family's unsafe functions")]
+// UNSAFETY: forks, speaks for children to the family, releases what the dead held, and installs a seccomp filter.
+#![expect(unsafe_code, reason = "fork, seccomp, and the family's unsafe functions")]
 #![allow(dead_code, reason = "not every test binary uses everything")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork as os_fork};
@@ -39,8 +40,45 @@ pub(crate) fn fork(body: impl FnOnce()) -> Child {
                 body();
             }));
             // SAFETY: ends the child at once, without the parent's destructors.
-            unsafe { nix::libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
+            unsafe { libc::_exit(if outcome.is_ok() { 0 } else { 99 }) };
         }
+    }
+}
+
+/// From now on membarrier(2) fails in this process.
+pub(crate) fn forbid_membarrier() {
+    let step = |code: u32, k: u32, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::SYS_membarrier as u32,
+            1,
+        ),
+        step(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(),
+            0,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program lives until the call returns, and no call of membarrier writes to memory.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program),
+            0
+        );
+        assert_eq!(libc::syscall(libc::SYS_membarrier, 0, 0, 0), -1);
     }
 }
 

@@ -162,10 +162,16 @@ impl Membership {
     /// All places are taken; the thread is ending; the process is a raw clone of a registered thread.
     #[inline]
     pub fn me(&self) -> io::Result<Tag> {
-        match current::cached(self.0.id()) {
-            Some(me) => Ok(me.tag),
+        match self.current() {
+            Some(me) => Ok(me),
             None => current::join(&self.0),
         }
+    }
+
+    /// The calling thread's tag if it is a member already.
+    #[inline]
+    pub fn current(&self) -> Option<Tag> {
+        current::cached(self.0.id()).map(|me| me.tag)
     }
 
     /// Whether the thread behind `tag` has ended, however it did; `None` if no such tag was ever given out.

@@ -265,7 +265,7 @@ const MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
 
 /// Registers this process for [`Mode::Asymmetric`]; cheap and idempotent.
 ///
-/// Each process must do so before it touches an object in that mode, and a forked child again: a process that is not registered
+/// Each process must do so before it touches an object in that mode; a forked child inherits it. A process that is not registered
 /// is not interrupted by [`heavy_fence`], and its [`light_fence`] then orders nothing.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{EventCount, Naps, Refused, Spin};
-use crate::primitive::{AtomicU32, Ordering};
+use crate::primitive::{AtomicU32, Mode, Ordering};
 
 /// A counting semaphore over two words of shared memory.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ impl RawCount<'_> {
         let mut naps = Naps::new(deadline);
         let mut slept = false;
         loop {
-            let ticket = self.bell.prepare();
+            let ticket = self.bell.prepare(Mode::Full);
             if self.try_acquire() {
                 if slept {
-                    self.bell.pass_on(|| self.count.load(Ordering::SeqCst) != 0);
+                    self.bell.pass_on(Mode::Full, || self.count.load(Ordering::SeqCst) != 0);
                 }
                 return Ok(());
             }

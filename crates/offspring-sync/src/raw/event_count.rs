@@ -1,27 +1,32 @@
 //! Sleeping until something that others change is as one wants it.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::primitive::{
-    AtomicU32, FUTEX_WAIT_MANY_MAX, Ordering, Waited, fence, full_fence_after_rmw, futex_wait, futex_wait_many,
-    futex_wake,
+    AtomicU32, FUTEX_WAIT_MANY_MAX, Mode, Ordering, Waited, full_fence_after_rmw, futex_wait, futex_wait_many,
+    futex_wake, heavy_fence, light_fence,
 };
 
 /// Somebody may be asleep.
 const SLEEPERS: u32 = 1;
 const STEP: u32 = 2;
 
+/// How long one sleeps whose fence failed, and who may therefore have missed a change.
+const UNSURE_NAP: Duration = Duration::from_millis(5);
+
 /// A futex for conditions over words that lie elsewhere: `epoch:31 | SLEEPERS:1`.
 ///
 /// No counts: a killed sleeper leaves at most one needless wake behind. The sleeper's side:
 ///
 /// ```text
-/// try; on failure: ticket = prepare(); try again; on failure: wait(ticket, ..); try again ...
-/// having slept and then succeeded: pass_on(is there more?)
+/// try; on failure: ticket = prepare(mode); try again; on failure: wait(ticket, ..); try again ...
+/// having slept and then succeeded: pass_on(mode, is there more?)
 /// ```
 ///
-/// and the other side: change the words with a `SeqCst` read-modify-write, then [`notify`](EventCount::notify).
+/// and the other side: change the words with a `SeqCst` read-modify-write, then [`notify`](EventCount::notify); or with a plain
+/// store, then [`notify_after_store`](EventCount::notify_after_store). All parties of one event count agree on the mode, and
+/// without plain stores it is [`Mode::Full`].
 ///
 /// [`prepare`](EventCount::prepare) sets the flag before the second try, `notify` reads the flag after the change, and between each
 /// pair stands a full fence: either the second try sees the change or `notify` sees the flag. One sleeper is woken at a time; it
@@ -33,7 +38,11 @@ pub struct EventCount {
 
 /// What the word held when a sleeper announced itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Ticket(u32);
+pub struct Ticket {
+    word: u32,
+    /// The fence was one: the second try sees what `notify` did not announce.
+    sure: bool,
+}
 
 impl EventCount {
     /// With nobody asleep.
@@ -44,19 +53,31 @@ impl EventCount {
     }
 
     /// Announces a sleeper; try again before you [`wait`](Self::wait).
-    pub fn prepare(&self) -> Ticket {
+    pub fn prepare(&self, mode: Mode) -> Ticket {
         // PAIRS: sleeper-announced
         let word = self.word.fetch_or(SLEEPERS, Ordering::SeqCst) | SLEEPERS;
-        fence(Ordering::SeqCst);
-        Ticket(word)
+        let sure = heavy_fence(mode).is_ok();
+        Ticket { word, sure }
     }
 
     /// Sleeps until somebody notifies, one of `others` changes, or `until`.
     pub fn wait(&self, ticket: Ticket, others: &[(&AtomicU32, u32)], until: Option<Instant>) -> Waited {
-        if others.is_empty() {
-            return futex_wait(&self.word, ticket.0, until);
+        if ticket.sure {
+            return self.sleep(ticket.word, others, until);
         }
-        let mut words = [(&self.word, ticket.0); FUTEX_WAIT_MANY_MAX];
+        let nap = Instant::now() + UNSURE_NAP;
+        if until.is_some_and(|until| until <= nap) {
+            return self.sleep(ticket.word, others, until);
+        }
+        self.sleep(ticket.word, others, Some(nap));
+        Waited::Woken
+    }
+
+    fn sleep(&self, word: u32, others: &[(&AtomicU32, u32)], until: Option<Instant>) -> Waited {
+        if others.is_empty() {
+            return futex_wait(&self.word, word, until);
+        }
+        let mut words = [(&self.word, word); FUTEX_WAIT_MANY_MAX];
         let count = others.len().min(FUTEX_WAIT_MANY_MAX - 1);
         words[1..=count].copy_from_slice(&others[..count]);
         futex_wait_many(&words[..=count], until)
@@ -66,6 +87,16 @@ impl EventCount {
     #[inline]
     pub fn notify(&self) {
         full_fence_after_rmw();
+        // PAIRS: sleeper-announced
+        if self.word.load(Ordering::SeqCst) & SLEEPERS != 0 {
+            self.notify_slow(1);
+        }
+    }
+
+    /// As [`notify`](Self::notify), after a change that was a plain store, with at least `Release`.
+    #[inline]
+    pub fn notify_after_store(&self, mode: Mode) {
+        light_fence(mode);
         // PAIRS: sleeper-announced
         if self.word.load(Ordering::SeqCst) & SLEEPERS != 0 {
             self.notify_slow(1);
@@ -101,8 +132,8 @@ impl EventCount {
 
     /// After a sleep that ended in success: the wake may have been meant for more than one. `more` says whether there is anything
     /// left for another sleeper.
-    pub fn pass_on(&self, more: impl FnOnce() -> bool) {
-        self.prepare();
+    pub fn pass_on(&self, mode: Mode, more: impl FnOnce() -> bool) {
+        self.prepare(mode);
         if more() {
             self.notify();
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{EventCount, Lives, Naps, NotOwner, Refused, Spin};
-use crate::primitive::{AtomicU32, FUTEX_WAIT_MANY_MAX, Ordering, Waited, futex_wake};
+use crate::primitive::{AtomicU32, FUTEX_WAIT_MANY_MAX, Mode, Ordering, Waited, futex_wake};
 use crate::tag::Tag;
 
 /// Permits over cells of shared memory: a cell is `0`, or the tag of the member that holds the permit.
@@ -43,10 +43,10 @@ impl RawPermits<'_> {
         let mut naps = Naps::new(deadline);
         let mut slept = false;
         loop {
-            let ticket = self.bell.prepare();
+            let ticket = self.bell.prepare(Mode::Full);
             if let Some(permit) = self.try_acquire(lives, me)? {
                 if slept {
-                    self.bell.pass_on(|| self.some_free(lives));
+                    self.bell.pass_on(Mode::Full, || self.some_free(lives));
                 }
                 return Ok(permit);
             }
