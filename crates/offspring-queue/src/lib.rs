@@ -16,6 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Between processes that run side by side messages go through a [`Queue`] (any number of senders and receivers), through an
+//! [`spsc`] pair (one of each), or through a [`pipe`](pipe()), which is two pairs of opposite directions.
+//!
 //! # Trust
 //!
 //! The bytes of a parcel are read without validation: they were written by this program's own image, and a parcel is

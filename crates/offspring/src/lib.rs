@@ -32,6 +32,8 @@
 //! | processes that wait for each other | [`Barrier`], [`Event`], [`Condvar`], [`Semaphore`] |
 //! | messages between any number of processes | [`Queue`] |
 //! | work that is known to be done | [`JoinableQueue`] |
+//! | a conversation of two processes, in values or bytes | [`pipe`] |
+//! | messages from one process to one other, at the least cost | [`spsc::channel`] |
 //! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
@@ -53,7 +55,10 @@ pub use offspring_pool::{
     ProcessHandle, Result, StillRunning, TaskFn, Views, active_children, current, parent,
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
-pub use offspring_queue::{JoinableQueue, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View, rkyv};
+pub use offspring_queue::{
+    JoinableQueue, Message, Parcel, PipeEnd, Queue, Receiver, Sender, Task, TaskReceiver, View, pipe,
+    pipe_with_capacity, rkyv, spsc,
+};
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{
     Barrier, BarrierError, BarrierWaitResult, BoundedSemaphore, Condvar, CountingSemaphore, Event, LockError, Mutex,
