@@ -66,13 +66,13 @@ impl End {
     }
 
     pub(super) fn recv_bytes(&self, limit: Limit) -> Result<Vec<u8>, Unreceived> {
-        let (slot, len) = self.front_bytes(limit)?;
+        let (slot, kind, len) = self.front_bytes(limit)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| {
             let why = format!("no memory for the {len} bytes of the next message");
             Unreceived::Unusable(io::Error::new(io::ErrorKind::OutOfMemory, why))
         })?;
-        self.take_bytes(slot, &mut bytes.spare_capacity_mut()[..len])
+        self.take_bytes(slot, kind, &mut bytes.spare_capacity_mut()[..len])
             .map_err(Unreceived::Decode)?;
         // SAFETY: `take_bytes` wrote the first `len` bytes.
         unsafe { bytes.set_len(len) };
@@ -80,18 +80,18 @@ impl End {
     }
 
     pub(super) fn recv_bytes_into(&self, into: &mut [u8], limit: Limit) -> Result<usize, RecvBytesError> {
-        let (slot, len) = self.front_bytes(limit)?;
+        let (slot, kind, len) = self.front_bytes(limit)?;
         let Some(into) = into.get_mut(..len) else {
             return Err(RecvBytesError::TooShort { needed: len });
         };
         // SAFETY: as many bytes, of which `take_bytes` makes none uninitialised.
         let into = unsafe { std::slice::from_raw_parts_mut(into.as_mut_ptr().cast::<MaybeUninit<u8>>(), len) };
-        self.take_bytes(slot, into).map_err(RecvBytesError::Damaged)?;
+        self.take_bytes(slot, kind, into).map_err(RecvBytesError::Damaged)?;
         Ok(len)
     }
 
-    /// Waits for a message, which must be bytes, and gives its slot and length; it stays there.
-    fn front_bytes(&self, limit: Limit) -> Result<(u32, usize), Unreceived> {
+    /// Waits for a message, which must be bytes, and gives its slot, kind and length; it stays there.
+    fn front_bytes(&self, limit: Limit) -> Result<(u32, u64, usize), Unreceived> {
         let slot = self.front(limit)?;
         let kind = self.core.kind(slot).load(Ordering::Relaxed);
         if !kind::is_bytes(kind) {
@@ -110,14 +110,13 @@ impl End {
             self.discard(slot, kind);
             return Err(Unreceived::Decode(DecodeError::damaged("its length is not possible")));
         }
-        Ok((slot, len))
+        Ok((slot, kind, len))
     }
 
-    /// Takes the message at the front, whose length is that of `into`.
-    fn take_bytes(&self, slot: u32, into: &mut [MaybeUninit<u8>]) -> Result<(), DecodeError> {
-        let kind = self.core.kind(slot).load(Ordering::Relaxed);
+    /// Takes the message that [`front_bytes`](Self::front_bytes) found, whose length is that of `into`.
+    fn take_bytes(&self, slot: u32, kind: u64, into: &mut [MaybeUninit<u8>]) -> Result<(), DecodeError> {
         if !kind::is_block(kind) {
-            debug_assert!(into.len() <= self.core.shape().inline);
+            assert!(into.len() <= self.core.shape().inline);
             // SAFETY: the payload has that many bytes, which the producer wrote and which do not change until the slot is
             // released; private memory does not overlap it.
             unsafe {
@@ -151,7 +150,7 @@ impl End {
     }
 
     /// Throws the message at the front away.
-    fn discard(&self, slot: u32, kind: u64) {
+    pub(super) fn discard(&self, slot: u32, kind: u64) {
         let block = kind::is_block(kind).then(|| self.core.withdraw(slot)).flatten();
         self.release();
         if let Some(block) = block {

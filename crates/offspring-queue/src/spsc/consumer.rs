@@ -158,9 +158,10 @@ impl<T: Message> Consumer<T> {
         TryIter { consumer: self }
     }
 
-    /// Ends the pair: nothing more can be sent; what is in it can be received.
+    /// Ends the pair, also for copies that a fork has left elsewhere: nothing more can be sent; what is in it can be received. Does
+    /// nothing where another process has this end.
     pub fn close(&self) {
-        self.end.core.close();
+        self.end.close();
     }
 
     /// Whether nothing more will be sent: the pair is closed, or the producer known to be gone. There may be messages left.

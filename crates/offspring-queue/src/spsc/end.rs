@@ -137,6 +137,13 @@ impl End {
         self.core.over_bits() & (CLOSED | self.side.other().gone()) != 0
     }
 
+    /// Ends the pair, if this process has the end.
+    pub(super) fn close(&self) {
+        if self.ready().is_ok() {
+            self.core.close();
+        }
+    }
+
     /// How many messages there are to receive.
     pub(super) fn len(&self) -> usize {
         let ring = self.ring();
@@ -230,5 +237,78 @@ impl Drop for End {
 impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::raw::Place;
+    use crate::spsc;
+
+    #[test]
+    fn a_damaged_slot_is_an_error_in_words_and_nothing_hangs() {
+        for word in [u64::MAX, 1 << 33, 2, 5, 0xdead_beef_0000_0000] {
+            let (producer, consumer) = spsc::channel::<u64>(1).unwrap();
+            producer.end.core.state(0).store(word, Ordering::SeqCst);
+            let errors = [
+                consumer.recv().unwrap_err().to_string(),
+                consumer.poll(Duration::ZERO).unwrap_err().to_string(),
+                producer.send(1).unwrap_err().to_string(),
+                producer.try_send_bytes(&[1; 500]).unwrap_err().to_string(),
+            ];
+            assert!(errors.iter().all(|error| error.contains("overwritten")), "{errors:?}");
+            assert!(producer.len() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_message_whose_words_lie_is_an_error() {
+        let (producer, consumer) = spsc::channel::<String>(1).unwrap();
+        let core = &producer.end.core;
+        for (kind, root) in [(u64::MAX, 0), (2, 1 << 50), (1 << 2 | 1, 0), (0, 0)] {
+            producer.send("x".repeat(200)).unwrap();
+            core.kind(0).store(kind, Ordering::SeqCst);
+            core.payload_word(0, 1).store(root, Ordering::SeqCst);
+            let error = match consumer.recv() {
+                // What says that it is bytes stays, and is damaged as bytes.
+                Err(crate::RecvError::Unusable(_)) => consumer.recv_bytes().unwrap_err(),
+                received => received.unwrap_err(),
+            };
+            assert!(error.to_string().contains("damaged"), "{error}");
+        }
+        for (kind, len) in [
+            (u64::MAX, 0),
+            (u64::from(u32::MAX) << 2 | 2, u64::MAX),
+            (u64::from(u32::MAX) << 2 | 2, 1 << 30),
+        ] {
+            producer.send_bytes(&[1; 300]).unwrap();
+            core.kind(0).store(kind, Ordering::SeqCst);
+            core.payload_word(0, 1).store(len, Ordering::SeqCst);
+            let error = consumer.recv_bytes().unwrap_err();
+            assert!(error.to_string().contains("damaged"), "{error}");
+        }
+        let (numbers, received) = spsc::channel::<u64>(1).unwrap();
+        numbers.send(1).unwrap();
+        numbers.end.core.kind(0).store(2, Ordering::SeqCst);
+        assert!(received.recv().unwrap_err().to_string().contains("damaged"));
+        numbers.send(2).unwrap();
+        assert_eq!(received.recv().unwrap(), 2);
+    }
+
+    #[test]
+    fn a_damaged_seat_is_an_error_in_words() {
+        for seat in [u64::MAX, 1, 4, 7 << 32, 1 << 63 | 4] {
+            let (producer, consumer) = spsc::channel::<u64>(1).unwrap();
+            producer.send(1).unwrap();
+            producer.end.core.seat(Side::Senders).store(seat, Ordering::SeqCst);
+            assert!(
+                producer.send(2).unwrap_err().to_string().contains("this end"),
+                "{seat:#x}"
+            );
+            assert_eq!(consumer.recv().unwrap(), 1);
+        }
     }
 }

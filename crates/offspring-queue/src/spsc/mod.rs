@@ -18,8 +18,8 @@
 //!
 //! An end can be sent to another process, as an argument or in a message, which then has it. A forked child has a copy of the ends
 //! of its parent: of the two processes, the one that uses its copy first has the end from then on, and the other one gets an error
-//! that says so. Forked from a process with several threads, the end stays with the parent. An end that is not wanted is best
-//! dropped, or sent, in both.
+//! that says so. Forked from a process with several threads, the end stays with the parent. As long as neither has used its copy,
+//! the end is there while one of them lives that has not dropped it; [`close`](Producer::close) ends it for all.
 //!
 //! # Death
 //!

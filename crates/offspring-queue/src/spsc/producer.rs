@@ -150,9 +150,10 @@ impl<T: Message> Producer<T> {
             .map_err(|why| TrySendError::new((), why))
     }
 
-    /// Ends the pair: nothing more can be sent; what is in it can be received.
+    /// Ends the pair, also for copies that a fork has left elsewhere: nothing more can be sent; what is in it can be received. Does
+    /// nothing where another process has this end.
     pub fn close(&self) {
-        self.end.core.close();
+        self.end.close();
     }
 
     /// Whether nobody will receive what is sent now: the pair is closed, or the consumer known to be gone.

@@ -55,7 +55,7 @@ impl End {
             if kind == PLAIN {
                 return Ok(self.take_plain(slot));
             }
-            self.release();
+            self.discard(slot, kind);
             return Err(Unreceived::Decode(DecodeError::damaged(
                 "its slot says that it is of another kind",
             )));
