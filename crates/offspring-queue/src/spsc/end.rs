@@ -33,7 +33,7 @@ pub(super) struct End {
     /// When this end last asked the system who lives.
     asked: Cell<u64>,
     /// A thread of the other side that has ended although its process lives.
-    outlived: Cell<u64>,
+    outlived: Cell<Option<Tag>>,
 }
 
 /// How a wait at an end came to nothing.
@@ -56,7 +56,7 @@ impl End {
             seat: Cell::new(FRESH),
             thread: Cell::new(None),
             asked: Cell::new(monotonic_nanoseconds()),
-            outlived: Cell::new(0),
+            outlived: Cell::new(None),
         })
     }
 
@@ -174,13 +174,12 @@ impl End {
                 },
             },
             Limit::At(deadline) => {
-                let peer = || Tag::from_bits(self.core.user(self.side.other()).load(Ordering::Relaxed) as u32);
                 let wait = self.core.lonely_wait(bell, deadline);
                 let over = |thoroughly| {
                     self.asks_whether_over(thoroughly)
                         || thoroughly && deadline.is_none() && self.core.is_out_of_reach(self.side.other())
                 };
-                match wait.run(attempt, peer, over) {
+                match wait.run(attempt, || self.peer(), over) {
                     Ok(got) => return Ok(got),
                     Err(ended) => ended,
                 }
@@ -198,21 +197,26 @@ impl End {
         })
     }
 
-    /// Whether the thread lives that was last known to use the other side, or its process does without it.
+    /// The thread that was last known to use the other side, unless it is known that its process does without it.
+    #[inline]
+    fn peer(&self) -> Option<Tag> {
+        let user = self.core.user(self.side.other()).load(Ordering::Relaxed);
+        Tag::from_bits(user as u32).filter(|&thread| self.outlived.get() != Some(thread))
+    }
+
+    /// Whether nothing is known of the death of the thread that uses the other side.
     #[inline]
     pub(super) fn has_living_peer(&self) -> bool {
-        let user = self.core.user(self.side.other()).load(Ordering::Relaxed);
-        user == self.outlived.get() || Tag::from_bits(user as u32).is_none_or(|thread| !self.core.has_ended(thread))
+        self.peer().is_none_or(|thread| !self.core.has_ended(thread))
     }
 
     /// As [`is_over`](Self::is_over), having asked the system who lives if that is worth the time.
     pub(super) fn asks_whether_over(&self, thoroughly: bool) -> bool {
-        let user = self.core.user(self.side.other()).load(Ordering::Relaxed);
-        let lives = self.has_living_peer();
-        if thoroughly || !lives {
+        let dead = self.peer().filter(|&thread| self.core.has_ended(thread));
+        if thoroughly || dead.is_some() {
             let held = self.core.look_for(self.side.other(), true);
-            if held && !lives {
-                self.outlived.set(user);
+            if held && dead.is_some() {
+                self.outlived.set(dead);
             }
         }
         self.is_over()
