@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use offspring_benches::{PthreadBarrier, Setting, SharedPage, futex_wait, futex_wake};
-
-use crate::parties::{Kind, run};
+use offspring_benches::{Kind, PthreadBarrier, Setting, SharedPage, futex_wait, futex_wake, side_by_side};
 
 /// A meeting point.
 pub(crate) trait Barrier {
@@ -99,7 +97,7 @@ pub(crate) fn rounds(
             }
         }
     };
-    run(kind, parties, party, || ())?;
+    side_by_side(kind, parties, party, || Ok(()))?;
     let word = |at: usize| words[at].load(Ordering::Relaxed) as f64;
     Ok(word(ROUNDS) * 1e9 / word(NANOSECONDS))
 }

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use offspring_benches::{PthreadMutex, Setting, SharedPage, loops_for, spin};
-
-use crate::parties::{Kind, run};
+use offspring_benches::{Kind, PthreadMutex, Setting, SharedPage, loops_for, side_by_side, spin};
 
 /// A lock that one holds at a time.
 pub(crate) trait Guard {
@@ -73,7 +71,7 @@ pub(crate) fn pairs(setting: &Setting, parties: usize, kind: Kind, lock: &(impl 
         }
         words[COUNTS + 8 * number].store(count, Ordering::Relaxed);
     };
-    let seconds = run(kind, parties, party, || {
+    let seconds = side_by_side(kind, parties, party, || {
         while words[READY].load(Ordering::SeqCst) != parties as u64 {
             thread::yield_now();
         }
@@ -81,7 +79,7 @@ pub(crate) fn pairs(setting: &Setting, parties: usize, kind: Kind, lock: &(impl 
         words[GO].store(1, Ordering::Release);
         thread::sleep(setting.budget());
         words[STOP].store(1, Ordering::Relaxed);
-        start.elapsed().as_secs_f64()
+        Ok(start.elapsed().as_secs_f64())
     })?;
     let pairs: u64 = (0..parties).map(|number| word(COUNTS + 8 * number)).sum();
     if pairs == word(FIRST) && pairs == word(SECOND) {

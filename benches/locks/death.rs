@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use offspring_benches::{PthreadMutex, Setting, SharedPage, now_ns, pin, wait_until_asleep};
-
-use crate::parties::{Child, Kind};
+use offspring_benches::{Child, Kind, PthreadMutex, Setting, SharedPage, now_ns, pin, wait_until_asleep};
 
 /// A lock whose holder may die.
 pub(crate) trait Survivor {

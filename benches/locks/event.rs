@@ -6,10 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use offspring_benches::{
-    PthreadEvent, Setting, SharedPage, futex_wait, futex_wake, median, now_ns, pin, thread_number, wait_until_asleep,
+    Kind, PthreadEvent, Setting, SharedPage, futex_wait, futex_wake, median, now_ns, pin, side_by_side, thread_number,
+    wait_until_asleep,
 };
-
-use crate::parties::{Kind, run};
 
 /// A flag that one party raises and one waits for; waiting lowers it.
 pub(crate) trait Event {
@@ -90,7 +89,7 @@ pub(crate) fn wake(setting: &Setting, kind: Kind, event: &(impl Event + Sync)) -
             thread::sleep(Duration::from_micros(20));
         }
     };
-    run(kind, 1, waiter, || {
+    side_by_side(kind, 1, waiter, || {
         pin(0);
         wait_for(WAITER, 1);
         let thread = u32::try_from(words[WAITER].load(Ordering::SeqCst)).unwrap_or(0);
@@ -112,5 +111,5 @@ pub(crate) fn wake(setting: &Setting, kind: Kind, event: &(impl Event + Sync)) -
         words[STOP].store(1, Ordering::SeqCst);
         event.set();
         Ok(median(&samples))
-    })?
+    })
 }

@@ -5,17 +5,17 @@ mod contended;
 mod death;
 mod event;
 mod ours;
-mod parties;
 mod uncontended;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, RwLock};
 
-use offspring_benches::{Better, Case, Implementation, PthreadBarrier, PthreadEvent, PthreadMutex, PthreadRwLock, run};
+use offspring_benches::{
+    Better, Case, Implementation, Kind, PthreadBarrier, PthreadEvent, PthreadMutex, PthreadRwLock, run,
+};
 
 use crate::barrier::FutexBarrier;
 use crate::event::{FutexEvent, ThreadEvent};
-use crate::parties::Kind;
 
 fn main() -> ExitCode {
     let cases = [uncontended(), contended(), death(), barriers(), events()];

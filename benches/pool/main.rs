@@ -6,7 +6,7 @@ mod tasks;
 
 use std::process::ExitCode;
 
-use offspring_benches::{Better, Case, Implementation, run};
+use offspring_benches::{Better, Case, Implementation, Setting, copy_big, run};
 
 fn main() -> ExitCode {
     // A child of procspawn is this program again, and is recognised here.
@@ -70,47 +70,36 @@ fn maps() -> Vec<Case> {
 }
 
 fn tasks_of_a_length() -> Vec<Case> {
-    let tasks = |name, what, offspring, rayon| Case {
+    let tasks = |name, what, length| Case {
         name,
         unit: "ops/s",
         better: Better::Higher,
         what,
         implementations: vec![
-            Implementation::new("offspring", offspring),
-            Implementation::new("rayon", rayon),
+            Implementation::new("offspring", move |setting| ours::tasks(setting, length)),
+            Implementation::new("rayon", move |setting| peers::rayon_spin(setting, length)),
         ],
     };
     vec![
         tasks(
             "pool/tasks_1us",
             "tasks that compute for 1 us, 2 workers, default chunks",
-            |setting| ours::tasks(setting, 1),
-            |setting| peers::rayon_spin(setting, 1),
+            1,
         ),
-        tasks(
-            "pool/tasks_10us",
-            "tasks that compute for 10 us",
-            |setting| ours::tasks(setting, 10),
-            |setting| peers::rayon_spin(setting, 10),
-        ),
-        tasks(
-            "pool/tasks_100us",
-            "tasks that compute for 100 us",
-            |setting| ours::tasks(setting, 100),
-            |setting| peers::rayon_spin(setting, 100),
-        ),
+        tasks("pool/tasks_10us", "tasks that compute for 10 us", 10),
+        tasks("pool/tasks_100us", "tasks that compute for 100 us", 100),
     ]
 }
 
 fn values() -> Vec<Case> {
-    let value = |name, what, offspring| Case {
+    let value = |name, what, offspring: fn(&Setting) -> Result<f64, String>| Case {
         name,
         unit: "us",
         better: Better::Lower,
         what,
         implementations: vec![
             Implementation::new("offspring", offspring),
-            Implementation::new("limit", peers::copy_256_mib),
+            Implementation::new("limit", copy_big),
             Implementation::cpython(),
         ],
     };

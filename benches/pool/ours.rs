@@ -2,9 +2,9 @@
 
 use offspring::rkyv::vec::ArchivedVec;
 use offspring::{Pool, SharedSlice};
-use offspring_benches::{Setting, spin};
+use offspring_benches::{BIG, PLACE, Setting, spin};
 
-use crate::tasks::{BYTES, MILLION, PLACE, check_spins, check_trivial, numbers, spins, trivial};
+use crate::tasks::{MILLION, check_spins, check_trivial, numbers, spins, trivial};
 
 fn words(error: offspring::Error) -> String {
     error.to_string()
@@ -63,7 +63,7 @@ fn look(bytes: &ArchivedVec<u8>) -> (u64, u8) {
 /// The argument is copied from memory that the caller keeps into the arena, and read there.
 pub(crate) fn argument(setting: &Setting) -> Result<f64, String> {
     let pool = Pool::new(2).map_err(words)?;
-    let value = vec![7_u8; BYTES];
+    let value = vec![7_u8; BIG];
     setting.microseconds(|| {
         let written = SharedSlice::from_slice(&value).map_err(|error| error.to_string())?;
         check_look(&pool.map(look_in_place, [written]).map_err(words)?)
@@ -75,7 +75,7 @@ pub(crate) fn moved(setting: &Setting) -> Result<f64, String> {
     let pool = Pool::new(2).map_err(words)?;
     setting.sample(|| {
         // The call takes it, so each gets its own.
-        let value = vec![7_u8; BYTES];
+        let value = vec![7_u8; BIG];
         let start = std::time::Instant::now();
         let results = pool.map(look, [value]).map_err(words)?;
         let microseconds = start.elapsed().as_secs_f64() * 1e6;
@@ -91,12 +91,12 @@ fn look_in_place(bytes: SharedSlice<u8>) -> (u64, u8) {
 /// The argument lies in the arena.
 pub(crate) fn in_place(setting: &Setting) -> Result<f64, String> {
     let pool = Pool::new(2).map_err(words)?;
-    let value = SharedSlice::from_slice(&vec![7_u8; BYTES]).map_err(|error| error.to_string())?;
+    let value = SharedSlice::from_slice(&vec![7_u8; BIG]).map_err(|error| error.to_string())?;
     setting.microseconds(|| check_look(&pool.map(look_in_place, [value.clone()]).map_err(words)?))
 }
 
 fn check_look(results: &[(u64, u8)]) -> Result<(), String> {
-    if results == [(BYTES as u64, 7)] {
+    if results == [(BIG as u64, 7)] {
         Ok(())
     } else {
         Err(format!("the wrong results {results:?}"))

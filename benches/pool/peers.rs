@@ -1,9 +1,9 @@
-//! rayon, procspawn and memcpy.
+//! rayon and procspawn.
 
 use offspring_benches::{Setting, spin};
 use rayon::prelude::*;
 
-use crate::tasks::{BYTES, MILLION, PLACE, check_spins, check_trivial, numbers, spins, trivial};
+use crate::tasks::{MILLION, check_spins, check_trivial, numbers, spins, trivial};
 
 fn rayon_pool() -> Result<rayon::ThreadPool, String> {
     rayon::ThreadPoolBuilder::new()
@@ -76,22 +76,4 @@ pub(crate) fn procspawn_map(setting: &Setting, chunk: Option<usize>) -> Result<f
         Ok(results)
     };
     setting.rate(count, run, |results| check_trivial(results.iter().copied(), count))
-}
-
-/// The physical limit of handing over a value: one copy into memory that was touched before.
-pub(crate) fn copy_256_mib(setting: &Setting) -> Result<f64, String> {
-    let mut number = 0_u8;
-    let mut source = vec![1_u8; BYTES];
-    let mut target = vec![2_u8; BYTES];
-    setting.microseconds(|| {
-        number = number.wrapping_add(1);
-        source[PLACE] = number;
-        target.copy_from_slice(std::hint::black_box(&source));
-        let target = std::hint::black_box(&target);
-        if target[PLACE] == number {
-            Ok(())
-        } else {
-            Err("the copy differs".to_owned())
-        }
-    })
 }

@@ -4,10 +4,6 @@ use offspring_benches::{Setting, loops_for, spin};
 
 pub(crate) const MILLION: usize = 1_000_000;
 
-/// The large value, and the place in it that is looked at.
-pub(crate) const BYTES: usize = 256 << 20;
-pub(crate) const PLACE: usize = 123_456_789;
-
 /// A task that costs nothing. Never inlined: a loop that the compiler may vectorise measures memory, not tasks.
 #[inline(never)]
 pub(crate) fn trivial(number: u64) -> u64 {

@@ -130,6 +130,11 @@ def inplace_256mib():
         segment.unlink()
 
 
+def proportional_size(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as rollup:
+        return next(int(line.split()[1]) / 1024 for line in rollup if line.startswith("Pss:"))
+
+
 def process_number(_):
     # Long enough that each worker takes one.
     time.sleep(0.05)
@@ -140,13 +145,107 @@ def worker_memory():
     with CONTEXT.Pool(4) as pool:
         workers = set(pool.map(process_number, range(8), chunksize=1))
         assert len(workers) == 4, workers
-        sizes = []
-        for worker in workers:
-            with open(f"/proc/{worker}/smaps_rollup") as rollup:
-                sizes += [int(line.split()[1]) / 1024 for line in rollup if line.startswith("Pss:")]
-        assert len(sizes) == 4
-        return statistics.mean(sizes)
+        return statistics.mean(proportional_size(worker) for worker in workers)
 
+
+# A message is its number and a tail that is the same in all; an empty one ends.
+END = b""
+
+
+def pinned(which):
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[which % len(cpus)]})
+
+
+def produce(which, queue, tail, turns, stop, total):
+    pinned(which)
+    for turn in iter(turns.get, None):
+        number = 0
+        while stop.value < turn:
+            # Written anew for each message, as a Rust producer writes its own.
+            queue.put(number.to_bytes(8, "little") + tail)
+            number += 1
+        queue.put(END)
+        total.put((number, number * (number - 1) // 2))
+
+
+def consume(which, queue, tail, turns, total):
+    pinned(which)
+    for _ in iter(turns.get, None):
+        count, numbers = 0, 0
+        for message in iter(queue.get, END):
+            # Compares every byte.
+            assert len(message) == 8 + len(tail) and message.endswith(tail)
+            numbers += int.from_bytes(message[:8], "little")
+            count += 1
+        total.put((count, numbers, time.perf_counter()))
+
+
+def queue_rate(pairs, size, capacity):
+    queue = CONTEXT.Queue(capacity)
+    tail = b"\x07" * (size - 8)
+    stop = CONTEXT.Value("q", 0, lock=False)
+    turns = [CONTEXT.SimpleQueue() for _ in range(2 * pairs)]
+    sent, received = CONTEXT.SimpleQueue(), CONTEXT.SimpleQueue()
+    children = [
+        CONTEXT.Process(target=produce, args=(which, queue, tail, turns[which], stop, sent)) for which in range(pairs)
+    ]
+    children += [
+        CONTEXT.Process(target=consume, args=(which, queue, tail, turns[which], received))
+        for which in range(pairs, 2 * pairs)
+    ]
+    for child in children:
+        child.start()
+    windows, length = (4, 0.025) if QUICK else (8, 0.06)
+    rates = []
+    for window in range(1, windows + 2):
+        start = time.perf_counter()
+        for turn in turns:
+            turn.put(window)
+        time.sleep(length)
+        stop.value = window
+        ours = [sent.get() for _ in range(pairs)]
+        theirs = [received.get() for _ in range(pairs)]
+        count = sum(result[0] for result in theirs)
+        assert count == sum(result[0] for result in ours)
+        assert sum(result[1] for result in theirs) == sum(result[1] for result in ours)
+        # The first window warms up.
+        if window > 1:
+            rates.append(count / (max(result[2] for result in theirs) - start))
+    for turn in turns:
+        turn.put(None)
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    return statistics.median(rates)
+
+
+def create_queue():
+    def call():
+        for _ in range(20):
+            queue = CONTEXT.Queue(100)
+            queue.close()
+            queue.join_thread()
+
+    return microseconds(call) / 20
+
+
+def queue_memory():
+    queues, count = [], 100
+    before = proportional_size("self")
+    for number in range(count):
+        queue = CONTEXT.Queue(100)
+        queue.put(number)
+        assert queue.get() == number
+        queues.append(queue)
+    return (proportional_size("self") - before) / count
+
+
+RATES = {
+    f"queue/{pairs}x{pairs}/{name}": (pairs, size, capacity)
+    for pairs in (1, 2, 4)
+    for name, size, capacity in (("8B", 8, 1024), ("64B", 64, 1024), ("4KiB", 4096, 1024), ("1MiB", 1 << 20, 8))
+}
 
 CASES = {
     "process/start_join": start_join,
@@ -157,8 +256,11 @@ CASES = {
     "pool/map_default": lambda: map_in_chunks(None, MILLION),
     "value/arg_256MiB": arg_256mib,
     "value/inplace_256MiB": inplace_256mib,
+    "queue/create": create_queue,
     "memory/worker": worker_memory,
+    "memory/queue": queue_memory,
 }
+CASES.update((name, lambda shape=shape: queue_rate(*shape)) for name, shape in RATES.items())
 
 if __name__ == "__main__":
     print("value", CASES[sys.argv[1]]())

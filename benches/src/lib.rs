@@ -6,10 +6,12 @@
 //! medians of the rounds. A measurement checks the results of what it measures, and fails if they are wrong.
 
 mod cli;
+mod copy;
 mod forked;
 mod futex;
 mod machine;
 mod measure;
+mod parties;
 mod pthread;
 mod python;
 mod report;
@@ -18,9 +20,11 @@ mod shared;
 mod suite;
 mod work;
 
+pub use copy::{BIG, PLACE, copy_big};
 pub use forked::{Forked, fork};
 pub use futex::{futex_wait, futex_wake};
-pub use machine::{cpus, now_ns, pin, pss_of, thread_number, touch, wait_until_asleep};
+pub use machine::{cpus, now_ns, pin, pss_of, thread_number, touch, unpin, wait_until_asleep};
+pub use parties::{Child, Kind, side_by_side};
 pub use pthread::{PthreadBarrier, PthreadEvent, PthreadMutex, PthreadRwLock};
 pub use sampling::{Setting, median};
 pub use shared::SharedPage;

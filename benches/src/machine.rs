@@ -9,6 +9,7 @@ use std::fs;
 use std::hint::black_box;
 use std::mem::zeroed;
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -39,13 +40,32 @@ fn allowed() -> Vec<usize> {
 ///
 /// When the kernel refuses.
 pub fn pin(which: usize) {
-    // The list is read from the parent, before anything was pinned, by whoever asks first.
-    static ALLOWED: std::sync::OnceLock<Vec<usize>> = std::sync::OnceLock::new();
-    let allowed = ALLOWED.get_or_init(allowed);
+    let allowed = allowed_at_first();
+    stay_on(&[allowed[which % allowed.len()]]);
+}
+
+/// Lets the calling thread run on any of the processors that `cpus` counts.
+///
+/// # Panics
+///
+/// When the kernel refuses.
+pub fn unpin() {
+    stay_on(allowed_at_first());
+}
+
+/// The processors of this process before anything was pinned, if `pin` or `unpin` is what asks first.
+fn allowed_at_first() -> &'static [usize] {
+    static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
+    ALLOWED.get_or_init(allowed)
+}
+
+fn stay_on(processors: &[usize]) {
     // SAFETY: all zeros are a valid set: the empty one.
     let mut set: libc::cpu_set_t = unsafe { zeroed() };
-    // SAFETY: the kernel gave this number, so it is below CPU_SETSIZE.
-    unsafe { libc::CPU_SET(allowed[which % allowed.len()], &mut set) };
+    for processor in processors {
+        // SAFETY: the kernel gave this number, so it is below CPU_SETSIZE.
+        unsafe { libc::CPU_SET(*processor, &mut set) };
+    }
     // SAFETY: the set is valid and as large as stated; 0 is the calling thread.
     let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
     assert_eq!(result, 0, "cannot pin: {}", std::io::Error::last_os_error());

@@ -1,5 +1,6 @@
 //! Suites, cases, implementations, and the rounds over them.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -34,16 +35,16 @@ pub struct Case {
 }
 
 /// One way to do the work of a case.
-#[derive(Debug)]
 pub struct Implementation {
     pub(crate) name: &'static str,
     pub(crate) how: How,
 }
 
-#[derive(Debug)]
+type Measure = dyn Fn(&Setting) -> Result<f64, String>;
+
 pub(crate) enum How {
     /// In a fresh process of this program.
-    Here(fn(&Setting) -> Result<f64, String>),
+    Here(Box<Measure>),
     /// By the script `python/peer.py`.
     Python,
     /// Cannot be had, for this reason.
@@ -52,10 +53,10 @@ pub(crate) enum How {
 
 impl Implementation {
     /// Measured by a function, called in a fresh process of this program: the value of one round.
-    pub const fn new(name: &'static str, measure: fn(&Setting) -> Result<f64, String>) -> Self {
+    pub fn new(name: &'static str, measure: impl Fn(&Setting) -> Result<f64, String> + 'static) -> Self {
         Self {
             name,
-            how: How::Here(measure),
+            how: How::Here(Box::new(measure)),
         }
     }
 
@@ -73,6 +74,14 @@ impl Implementation {
             name,
             how: How::Missing(reason),
         }
+    }
+}
+
+impl fmt::Debug for Implementation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Implementation")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +159,7 @@ fn rounds_of(case: &Case, rounds: usize, options: &Options) -> Vec<Row> {
             if row.failure.is_some() {
                 continue;
             }
-            let result = match implementation.how {
+            let result = match &implementation.how {
                 How::Here(_) => measure::in_fresh_process(case.name, implementation.name, options.quick),
                 How::Python => match python::measure(case.name, options.quick) {
                     Err(python::Failure::Missing(reason)) => {
@@ -162,7 +171,7 @@ fn rounds_of(case: &Case, rounds: usize, options: &Options) -> Vec<Row> {
                 },
                 How::Missing(reason) => {
                     row.missing = true;
-                    Err(reason.to_owned())
+                    Err((*reason).to_owned())
                 }
             };
             machine::reap_orphans();

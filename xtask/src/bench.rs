@@ -8,10 +8,7 @@ use std::path::Path;
 use crate::Outcome;
 use crate::cargo::Cargo;
 
-const SUITES: &[&str] = &["process", "pool", "locks", "memory"];
-
-/// Suites that the bench plan names and that have nothing to measure yet.
-const WITHOUT_CONTENT: &[(&str, &str)] = &[("queues", "there are no queues between processes yet")];
+const SUITES: &[&str] = &["process", "pool", "locks", "queues", "memory"];
 
 /// Runs the suites that are named, or all.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -60,9 +57,6 @@ impl Request {
                 "--json" => request.json = Some((*words.next().ok_or("--json needs a file")?).to_owned()),
                 "all" => request.suites = SUITES.to_vec(),
                 name => {
-                    if let Some((_, reason)) = WITHOUT_CONTENT.iter().find(|(suite, _)| *suite == name) {
-                        return Err(format!("the suite {name} cannot run: {reason}"));
-                    }
                     let suite = SUITES.iter().find(|suite| **suite == name);
                     request.suites.push(
                         suite.ok_or_else(|| {
@@ -99,7 +93,6 @@ mod tests {
             Request::parse(&["all"]).map(|request| request.suites),
             Ok(SUITES.to_vec())
         );
-        assert!(Request::parse(&["queues"]).is_err_and(|reason| reason.contains("no queues between processes yet")));
         assert!(Request::parse(&["nothing"]).is_err_and(|reason| reason.contains("there is no suite nothing")));
         assert!(Request::parse(&["--json"]).is_err());
     }

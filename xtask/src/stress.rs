@@ -36,6 +36,11 @@ const SUITES: &[Suite] = &[
         test: "spsc_torture",
     },
     Suite {
+        name: "connections",
+        package: "offspring-queue",
+        test: "connection_torture",
+    },
+    Suite {
         name: "pool",
         package: "offspring-pool",
         test: "torture",

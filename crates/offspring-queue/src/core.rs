@@ -170,6 +170,10 @@ impl Core {
         self.membership.life(thread).is_none_or(|life| life.dead)
     }
 
+    pub(crate) fn lives(&self) -> &Membership {
+        &self.membership
+    }
+
     /// The calling thread, if it is a member already.
     #[inline]
     pub(crate) fn known_me(&self) -> Option<Tag> {

@@ -9,13 +9,14 @@ use offspring_sync::Tag;
 
 use crate::core::Core;
 use crate::peers::Side;
-use crate::port::{Limit, Port};
+use crate::port::{Goal, Limit, Port};
 use crate::raw::Position;
 use crate::recv_error::Unreceived;
 use crate::shape::Shape;
 use crate::view::finish;
 use crate::{
-    Message, QueueHandle, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, View,
+    Descriptor, Message, QueueHandle, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError, View, WaitOn, Waitable,
 };
 
 /// A bounded queue of work that knows when all of it is done.
@@ -128,6 +129,14 @@ impl<T: Message> JoinableQueue<T> {
     /// When work is left then, or no worker.
     pub fn join_timeout(&self, timeout: Duration) -> Result<(), JoinError> {
         Ok(self.port.wait_for_rest(Limit::after(timeout))?)
+    }
+
+    /// A descriptor that becomes readable when [`join`](Self::join) would not wait: see [`Descriptor`].
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread for it.
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.wait_on().descriptor()
     }
 
     /// Sends a task; waits while the queue is full.
@@ -257,6 +266,14 @@ impl<T: Message> TaskReceiver<T> {
         Ok(View::lease(&self.port, Limit::FOREVER)?)
     }
 
+    /// A descriptor that becomes readable when there is a task, or the end: see [`Descriptor`].
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread for it.
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.wait_on().descriptor()
+    }
+
     /// The receiver of the queue of this name.
     ///
     /// # Errors
@@ -269,6 +286,20 @@ impl<T: Message> TaskReceiver<T> {
             receiver.port.core.arrive(Side::Receivers, from);
         }
         Ok(receiver)
+    }
+}
+
+/// Ready when [`join`](JoinableQueue::join) would not wait: no work is left, or nobody who could do it.
+impl<T: Message> Waitable for JoinableQueue<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.port.wait_on(Goal::Rest)
+    }
+}
+
+/// Ready when there is a task, or the end.
+impl<T: Message> Waitable for TaskReceiver<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.port.wait_on(Goal::Message)
     }
 }
 

@@ -16,17 +16,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Between processes that run side by side messages go through a [`Queue`] (any number of senders and receivers), through an
-//! [`spsc`] pair (one of each), or through a [`pipe`](pipe()), which is two pairs of opposite directions.
+//! A [`Queue`] takes values from any process to any other, an [`spsc`] pair from one to one, and a [`pipe`](pipe()) to and fro
+//! between two. [`wait_any`] waits for several of them, processes and descriptors at once, and a [`Descriptor`] brings them into
+//! an event loop. Processes that are not of the family meet over a socket: see [`connection`].
 //!
 //! # Trust
 //!
 //! The bytes of a parcel are read without validation: they were written by this program's own image, and a parcel is
-//! handed over only when its writer is done with it. [`Parcel::check`] validates for those who want to know.
+//! handed over only when its writer is done with it. [`Parcel::check`] validates for those who want to know. What comes over
+//! a [`Connection`] is always validated.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
 
+pub mod connection;
 mod core;
 mod decode;
 mod error;
@@ -50,7 +53,9 @@ pub mod spsc;
 mod transit;
 mod travel;
 mod view;
+mod wait;
 
+pub use connection::{Client, Connection, Listener};
 pub use decode::{decode, decode_slice, is_copied};
 pub use error::{DecodeError, EncodeError};
 pub use joinable::{JoinError, JoinableQueue, Task, TaskReceiver};
@@ -65,5 +70,6 @@ pub use send_error::{SendError, SendTimeoutError, TrySendError};
 pub use sender::Sender;
 pub use sink::{Sink, Supply};
 pub use view::View;
+pub use wait::{Deadline, Descriptor, WaitOn, Waitable, Writable, wait_any, wait_any_deadline};
 
 pub use rkyv;

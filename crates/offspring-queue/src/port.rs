@@ -3,6 +3,10 @@
 // UNSAFETY: moves plain values into slots and out of them as bytes.
 #![expect(unsafe_code, reason = "plain values are copied as bytes")]
 
+mod look;
+
+pub(crate) use look::Goal;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;

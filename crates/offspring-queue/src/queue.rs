@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::core::Core;
 use crate::shape::Shape;
 use crate::{
-    Iter, Message, Parcel, QueueHandle, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-    TryIter, TryRecvError, TrySendError, View,
+    Descriptor, Iter, Message, Parcel, QueueHandle, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
+    Sender, TryIter, TryRecvError, TrySendError, View, WaitOn, Waitable,
 };
 
 /// A bounded queue in shared memory, to which any number of processes and threads send and from which any number receive.
@@ -183,6 +183,14 @@ impl<T: Message> Queue<T> {
         self.receiver.recv_view()
     }
 
+    /// As [`Receiver::descriptor`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.receiver.descriptor()
+    }
+
     /// As [`Receiver::iter`]. A queue that is held as a whole ends only by [`close`](Self::close).
     pub fn iter(&self) -> Iter<'_, T> {
         self.receiver.iter()
@@ -243,6 +251,13 @@ impl<T: Message> Queue<T> {
             sender: Sender::from_handle(handle)?,
             receiver: Receiver::from_handle(handle)?,
         })
+    }
+}
+
+/// Ready when there is a message, or the end. For room, wait on a [`sender`](Queue::sender).
+impl<T: Message> Waitable for Queue<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.receiver.wait_on()
     }
 }
 

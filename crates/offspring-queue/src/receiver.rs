@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::peers::Side;
-use crate::port::{Limit, Port};
+use crate::port::{Goal, Limit, Port};
 use crate::shape::Shape;
-use crate::{Message, QueueHandle, RecvError, RecvTimeoutError, TryRecvError, View};
+use crate::{Descriptor, Message, QueueHandle, RecvError, RecvTimeoutError, TryRecvError, View, WaitOn, Waitable};
 
 /// The receiving end of a [`Queue`](crate::Queue).
 ///
@@ -109,6 +109,15 @@ impl<T: Message> Receiver<T> {
         Ok(View::lease(&self.port, Limit::after(timeout))?)
     }
 
+    /// A descriptor that becomes readable when there is a message, or the end: see [`Descriptor`].
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread for it.
+    #[doc(alias = "fileno")]
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.wait_on().descriptor()
+    }
+
     /// The messages, one after another, until the queue is disconnected or cannot be read.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
@@ -170,6 +179,13 @@ impl<T: Message> Receiver<T> {
             receiver.port.core.arrive(Side::Receivers, from);
         }
         Ok(receiver)
+    }
+}
+
+/// Ready when there is a message, or the end.
+impl<T: Message> Waitable for Receiver<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.port.wait_on(Goal::Message)
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::peers::Side;
-use crate::port::{Limit, Port};
+use crate::port::{Goal, Limit, Port};
 use crate::shape::Shape;
-use crate::{Message, Parcel, QueueHandle, SendError, SendTimeoutError, TrySendError};
+use crate::{Descriptor, Message, Parcel, QueueHandle, SendError, SendTimeoutError, TrySendError, WaitOn, Waitable};
 
 /// The sending end of a [`Queue`](crate::Queue).
 ///
@@ -100,6 +100,14 @@ impl<T: Message> Sender<T> {
             .map_err(|(parcel, why)| SendError::new(parcel, why))
     }
 
+    /// A descriptor that becomes *readable* when there is room, or nobody to receive: see [`Descriptor`].
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread for it.
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.wait_on().descriptor()
+    }
+
     /// Ends the queue for everybody: nothing more can be sent, and receivers find it disconnected after the last message.
     ///
     /// A send that runs at the same time may still succeed.
@@ -151,6 +159,13 @@ impl<T: Message> Sender<T> {
             sender.port.core.arrive(Side::Senders, from);
         }
         Ok(sender)
+    }
+}
+
+/// Ready when there is room, or nobody to receive.
+impl<T: Message> Waitable for Sender<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.port.wait_on(Goal::Room)
     }
 }
 

@@ -8,6 +8,8 @@
 
 #[path = "loom/spsc.rs"]
 mod spsc;
+#[path = "loom/watcher.rs"]
+mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
@@ -464,20 +466,25 @@ fn a_holder_dies_with_blocks() {
     holder_dies(true);
 }
 
-/// The model `test` must fail with this fault in the door. It runs in a process of its own, as a model that fails may abort.
+/// The model `test` must fail with this fault in the door.
 fn must_fail(mutant: Mutant, test: &str) {
+    must_notice(&format!("{mutant:?}"), test);
+}
+
+/// The model `test` must fail with this fault. It runs in a process of its own, as a model that fails may abort.
+fn must_notice(fault: &str, test: &str) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env(MUTANT, format!("{mutant:?}"))
+        .env(MUTANT, fault)
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("running 1 test"), "there is no model {test}");
-    assert!(!output.status.success(), "{test} did not notice {mutant:?}");
+    assert!(!output.status.success(), "{test} did not notice {fault}");
 }
 
-/// Which fault this process has in its door.
+/// Which fault this process has, in its door or in its watchers.
 const MUTANT: &str = "OFFSPRING_MODEL_MUTANT";
 
 fn sabotage() {

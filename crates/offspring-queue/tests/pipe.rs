@@ -1,4 +1,4 @@
-//! What a pipe does, between processes: the behaviours of the reference implementation (rows K1 to K7, K9 and K13 of its
+//! What a pipe does, between processes: the behaviours of the reference implementation (rows K1 to K7, K9, K10 and K13 of its
 //! connections), and what types make of them.
 
 // UNSAFETY: installs a signal handler.
@@ -6,14 +6,16 @@
 
 mod support;
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use offspring_queue::spsc::RecvBytesError;
-use offspring_queue::{PipeEnd, Queue, pipe, pipe_with_capacity};
+use offspring_queue::{PipeEnd, Queue, Waitable, pipe, pipe_with_capacity, wait_any};
 use offspring_testing::run_single_threaded;
 use support::{fork, scene};
 
@@ -283,6 +285,90 @@ fn halves_work_in_two_threads() {
     assert_eq!(adding.join().unwrap(), 1_001_000);
 }
 
+/// K10: four pipes with ten messages each, waited for together until all are at their end; then with a process that is killed.
+fn several_pipes_are_waited_for() {
+    let scene = scene();
+    let mut children = Vec::new();
+    let mut ends: Vec<PipeEnd<(), u32>> = Vec::new();
+    for pipe_number in 0..4 {
+        let (ours, theirs) = pipe().unwrap();
+        children.push(fork(move || {
+            for number in 0..10 {
+                std::thread::sleep(Duration::from_micros(300 * u64::from(pipe_number + number % 3)));
+                theirs.send(pipe_number * 10 + number).unwrap();
+            }
+        }));
+        ends.push(ours);
+    }
+    let on: Vec<&dyn Waitable> = ends.iter().map(|end| end as &dyn Waitable).collect();
+    let mut received = Vec::new();
+    let mut open = vec![true; ends.len()];
+    while open.contains(&true) {
+        let watched: Vec<_> = (0..ends.len()).filter(|&at| open[at]).collect();
+        let on: Vec<_> = watched.iter().map(|&at| on[at]).collect();
+        let ready = wait_any(&on, None).unwrap();
+        assert!(!ready.is_empty());
+        for at in ready.into_iter().map(|at| watched[at]) {
+            match ends[at].recv() {
+                Ok(message) => received.push(message),
+                Err(error) => {
+                    assert!(error.is_disconnected());
+                    open[at] = false;
+                }
+            }
+        }
+    }
+    children.into_iter().for_each(support::Child::join);
+    received.sort_unstable();
+    assert_eq!(received, (0..40).collect::<Vec<_>>());
+    drop(ends);
+
+    let (ours, theirs) = pipe_with_capacity::<u32, u32>(1).unwrap();
+    let child = fork(move || {
+        theirs.send(theirs.recv().unwrap()).unwrap();
+        std::thread::sleep(Duration::from_secs(1000));
+    });
+    let room: [&dyn Waitable; 2] = [ours.producer(), &ours];
+    assert_eq!(wait_any(&room, Some(Duration::ZERO)).unwrap(), [0]);
+    ours.send(5).unwrap();
+    assert_eq!(wait_any(&room[1..], None).unwrap(), [0]);
+    assert_eq!(ours.recv().unwrap(), 5);
+    assert!(wait_any(&room[1..], Some(Duration::from_millis(2))).unwrap().is_empty());
+    child.kill_only();
+    assert_eq!(
+        wait_any(&room[1..], None).unwrap(),
+        [0],
+        "the end is something to receive"
+    );
+    assert!(ours.recv().unwrap_err().is_disconnected());
+    child.kill();
+    drop(ours);
+    scene.end();
+}
+
+/// A descriptor for an event loop is readable when there is a message, and at the end.
+fn an_event_loop_is_told() {
+    let scene = scene();
+    let (ours, theirs) = pipe::<u32, u32>().unwrap();
+    let descriptor = ours.descriptor().unwrap();
+    let readable = |timeout: PollTimeout| {
+        let mut entries = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+        poll(&mut entries, timeout).unwrap() == 1
+    };
+    for number in 0..20 {
+        assert!(!readable(PollTimeout::ZERO));
+        theirs.send(number).unwrap();
+        assert!(readable(PollTimeout::NONE));
+        assert_eq!(ours.recv().unwrap(), number);
+        descriptor.rearm().unwrap();
+    }
+    drop(theirs);
+    assert!(readable(PollTimeout::NONE));
+    assert!(ours.recv().unwrap_err().is_disconnected());
+    drop((descriptor, ours));
+    scene.end();
+}
+
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn count(_signal: i32) {
@@ -334,6 +420,8 @@ fn main() -> ExitCode {
             an_end_may_be_sent_through_another_pipe,
         ),
         ("halves_work_in_two_threads", halves_work_in_two_threads),
+        ("several_pipes_are_waited_for", several_pipes_are_waited_for),
+        ("an_event_loop_is_told", an_event_loop_is_told),
         ("signals_do_not_end_a_wait", signals_do_not_end_a_wait),
     ])
 }

@@ -16,13 +16,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
-use offspring_queue::{Message, Queue};
+use offspring_queue::{Message, Queue, wait_any};
 use offspring_shm::SharedSlice;
 use offspring_testing::run_single_threaded;
 use support::{Child, fork, scene_of};
 
 const PRODUCERS: usize = 2;
 const CONSUMERS: usize = 2;
+/// Who waits for messages and takes none.
+const WATCHERS: usize = 1;
 /// The most messages of one producer in one round.
 const MOST: usize = 200_000;
 
@@ -153,7 +155,7 @@ fn consume<T: Parcelled>(queue: &Queue<T>, notes: &Notes, consumer: usize, lease
         } else {
             // In hand from before it is taken: whatever comes out next.
             notes.in_hand[consumer].store(u64::MAX, SeqCst);
-            let message = queue.recv().unwrap().unpack();
+            let message = receive(queue, consumer).unpack();
             notes.in_hand[consumer].store(mark(message.0, message.1), SeqCst);
             count(notes, message);
             (message, T::is_inline(message.1))
@@ -165,6 +167,28 @@ fn consume<T: Parcelled>(queue: &Queue<T>, notes: &Notes, consumer: usize, lease
     }
 }
 
+/// Each consumer in its own way.
+fn receive<T: Parcelled>(queue: &Queue<T>, consumer: usize) -> T {
+    if consumer == 0 {
+        return queue.recv().unwrap();
+    }
+    loop {
+        assert_eq!(wait_any(&[queue], None).unwrap(), [0]);
+        match queue.try_recv() {
+            Ok(message) => return message,
+            Err(error) => assert!(error.is_empty(), "{error}"),
+        }
+    }
+}
+
+fn watch<T: Parcelled>(queue: &Queue<T>) -> ! {
+    let descriptor = queue.descriptor().unwrap();
+    loop {
+        wait_any(&[&descriptor], None).unwrap();
+        descriptor.rearm().unwrap();
+    }
+}
+
 fn torture<T: Parcelled>(capacity: usize, leased: bool, random: &mut Random, until: Instant) -> (u64, u64) {
     let queue = Queue::<T>::new(capacity).unwrap();
     let zeros = |len| SharedSlice::<AtomicU64>::zeroed(len).unwrap();
@@ -172,7 +196,7 @@ fn torture<T: Parcelled>(capacity: usize, leased: bool, random: &mut Random, unt
         attempted: zeros(PRODUCERS),
         sent: zeros(PRODUCERS * MOST),
         received: zeros(PRODUCERS * MOST),
-        in_hand: zeros(CONSUMERS),
+        in_hand: zeros(CONSUMERS + WATCHERS),
     };
     // What dead consumers had in hand: known messages, and how many unknown ones.
     let (mut known, mut unknown) = (Vec::new(), 0);
@@ -181,8 +205,10 @@ fn torture<T: Parcelled>(capacity: usize, leased: bool, random: &mut Random, unt
         fork(move || {
             if who < PRODUCERS {
                 produce(&queue, &notes, who)
-            } else {
+            } else if who < PRODUCERS + CONSUMERS {
                 consume(&queue, &notes, who - PRODUCERS, leased)
+            } else {
+                watch(&queue)
             }
         })
     };
@@ -195,7 +221,9 @@ fn torture<T: Parcelled>(capacity: usize, leased: bool, random: &mut Random, unt
             }
         }
     };
-    let mut family: Vec<Option<Child>> = (0..PRODUCERS + CONSUMERS).map(|who| Some(start(who))).collect();
+    let mut family: Vec<Option<Child>> = (0..PRODUCERS + CONSUMERS + WATCHERS)
+        .map(|who| Some(start(who)))
+        .collect();
     let mut kills = 0;
     while Instant::now() < until {
         std::thread::sleep(Duration::from_micros(random.below(3000)));

@@ -35,6 +35,9 @@
 //! | a conversation of two processes, in values or bytes | [`pipe`] |
 //! | messages from one process to one other, at the least cost | [`spsc::channel`] |
 //! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
+//! | messages, files and memory to and from a process of another program | [`Listener`], [`Client`], [`Connection`] |
+//! | the first of several things to happen | [`wait_any`] |
+//! | queues in an event loop | [`Receiver::descriptor`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
@@ -56,8 +59,9 @@ pub use offspring_pool::{
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
 pub use offspring_queue::{
-    JoinableQueue, Message, Parcel, PipeEnd, Queue, Receiver, Sender, Task, TaskReceiver, View, pipe,
-    pipe_with_capacity, rkyv, spsc,
+    Client, Connection, Deadline, Descriptor, JoinableQueue, Listener, Message, Parcel, PipeEnd, Queue, Receiver,
+    Sender, Task, TaskReceiver, View, WaitOn, Waitable, Writable, pipe, pipe_with_capacity, rkyv, spsc, wait_any,
+    wait_any_deadline,
 };
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{
@@ -69,6 +73,7 @@ pub use offspring_sync::{
 pub use offspring_pool as pool;
 pub use offspring_process as process;
 pub use offspring_queue as queue;
+pub use offspring_queue::connection;
 pub use offspring_shm as shm;
 pub use offspring_sync as sync;
 

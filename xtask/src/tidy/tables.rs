@@ -32,7 +32,7 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
 pub(super) const FOR_TESTS: &[&str] = &["offspring-testing", "offspring-process"];
 
 /// The external crates a library may depend on; tests, examples and benches are free.
-pub(super) const EXTERNAL: &[&str] = &["libc", "loom", "memmap2", "nix", "parking_lot", "rkyv"];
+pub(super) const EXTERNAL: &[&str] = &["hmac", "libc", "loom", "memmap2", "nix", "parking_lot", "rkyv", "sha2"];
 
 /// Libraries that do what this one does: only the package `offspring-benches` may name them.
 pub(super) const PEERS: &[&str] = &[
@@ -60,11 +60,11 @@ pub(super) const LONGEST: usize = 600;
 
 /// The only files in which `unsafe` may stand.
 pub(super) const UNSAFE_FILES: &[&str] = &[
-    "benches/locks/parties.rs",
     "benches/process/peers.rs",
     "benches/src/forked.rs",
     "benches/src/futex.rs",
     "benches/src/machine.rs",
+    "benches/src/parties.rs",
     "benches/src/pthread.rs",
     "benches/src/shared.rs",
     "crates/offspring-pool/src/kin.rs",
@@ -118,6 +118,8 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-process/tests/sandbox.rs",
     "crates/offspring-process/tests/settings.rs",
     "crates/offspring-process/tests/zygote.rs",
+    "crates/offspring-queue/src/connection/message.rs",
+    "crates/offspring-queue/src/connection/nonce.rs",
     "crates/offspring-queue/src/core.rs",
     "crates/offspring-queue/src/decode.rs",
     "crates/offspring-queue/src/letter.rs",
@@ -128,6 +130,8 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/src/spsc/receiving.rs",
     "crates/offspring-queue/src/spsc/sending.rs",
     "crates/offspring-queue/src/view.rs",
+    "crates/offspring-queue/tests/connection_signals.rs",
+    "crates/offspring-queue/tests/connection_strangers.rs",
     "crates/offspring-queue/tests/pipe.rs",
     "crates/offspring-queue/tests/support/mod.rs",
     "crates/offspring-shm/src/arena/cache.rs",

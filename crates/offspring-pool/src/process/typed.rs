@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use offspring_queue::{Message, decode};
 use rkyv::Archived;
@@ -137,6 +138,14 @@ impl<R> Deref for Process<R> {
 
     fn deref(&self) -> &ProcessHandle {
         &self.handle
+    }
+}
+
+impl<R> AsFd for Process<R> {
+    /// The sentinel: a descriptor that becomes readable when the child ends, for
+    /// [`wait_any`](offspring_queue::wait_any), `poll`, `epoll` and async runtimes.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 }
 

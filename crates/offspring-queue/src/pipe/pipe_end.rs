@@ -2,7 +2,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::spsc::{Consumer, Iter, Producer, RecvBytesError, TryIter};
-use crate::{Message, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+use crate::{
+    Descriptor, Message, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, WaitOn,
+    Waitable,
+};
 
 /// One end of a [`pipe`](crate::pipe): sends `S`s to the other end and receives the `R`s that the other end sends.
 ///
@@ -184,6 +187,15 @@ impl<S: Message, R: Message> PipeEnd<S, R> {
         self.consumer.poll(timeout)
     }
 
+    /// As [`Consumer::descriptor`].
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(alias = "fileno")]
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.consumer.descriptor()
+    }
+
     /// As [`Consumer::iter`].
     pub fn iter(&self) -> Iter<'_, R> {
         self.consumer.iter()
@@ -203,5 +215,12 @@ impl<S: Message, R: Message> PipeEnd<S, R> {
     /// Whether the other end is known to be gone, or the pipe closed. There may be messages left to receive.
     pub fn is_closed(&self) -> bool {
         self.producer.is_closed() && self.consumer.is_closed()
+    }
+}
+
+/// Ready when there is something to receive, or the end.
+impl<S: Message, R: Message> Waitable for PipeEnd<S, R> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.consumer.wait_on()
     }
 }

@@ -8,6 +8,7 @@ mod place;
 mod position;
 mod ring;
 mod spsc;
+mod vigil;
 mod waiting;
 mod word;
 
@@ -15,4 +16,5 @@ pub use place::Place;
 pub use position::Position;
 pub use ring::{Blocked, Ring, Taken};
 pub use spsc::{SpscRing, SpscWait};
+pub use vigil::{Look, Vigil, Watched};
 pub use waiting::{Ended, Waiting};

@@ -26,8 +26,9 @@
 //! Nobody repairs anything: each word is right after any of the steps.
 //!
 //! **Waking.** Either side changes a slot by a plain store and then looks whether the other sleeps, without a fence of its own: the
-//! sleeper has all processors pass one first (see [`Mode::Asymmetric`]). One thread at most waits on each side, so a wake is never
-//! passed on. Who waits sleeps on the side's bell and on the life of the thread that uses the other side, which the kernel ends.
+//! sleeper has all processors pass one first (see [`Mode::Asymmetric`]). One thread at most takes on each side, and others may watch
+//! it; who leaves without taking passes on the wake that it may have got. Who waits sleeps on the side's bell and on the life of the
+//! thread that uses the other side, which the kernel ends.
 
 use std::time::Instant;
 
@@ -195,7 +196,7 @@ pub struct SpscWait<'a, L> {
 }
 
 impl<L: Lives> SpscWait<'_, L> {
-    /// Repeats `attempt` until it succeeds, asleep in between.
+    /// Repeats `attempt`, which only looks, until it succeeds, asleep in between.
     ///
     /// `peer` is the thread that uses the other side, if that is known. `over` is asked before the last attempt that precedes a
     /// sleep, with whether it is time for slow questions: that thread has ended, or a nap has. If that attempt fails too and it
@@ -210,14 +211,15 @@ impl<L: Lives> SpscWait<'_, L> {
         mut over: impl FnMut(bool) -> bool,
     ) -> Result<R, Ended<()>> {
         let mut naps = Naps::new(self.deadline);
+        let mut slept = false;
         let mut overslept = false;
-        loop {
+        let ended = loop {
             match attempt() {
                 Ok(got) => {
                     self.spin.succeeded();
                     return Ok(got);
                 }
-                Err(Blocked::Corrupted { index, word }) => return Err(Ended::Corrupted(index, word)),
+                Err(Blocked::Corrupted { index, word }) => break Ended::Corrupted(index, word),
                 Err(_) if self.spin.again() => continue,
                 Err(_) => {}
             }
@@ -228,13 +230,14 @@ impl<L: Lives> SpscWait<'_, L> {
             let end = over(overslept || life.as_ref().is_some_and(|life| life.dead));
             match attempt() {
                 Ok(got) => return Ok(got),
-                Err(Blocked::Corrupted { index, word }) => return Err(Ended::Corrupted(index, word)),
-                Err(_) if end => return Err(Ended::Stopped(())),
+                Err(Blocked::Corrupted { index, word }) => break Ended::Corrupted(index, word),
+                Err(_) if end => break Ended::Stopped(()),
                 Err(_) => {}
             }
             let Some(until) = until else {
-                return Err(Ended::TimedOut);
+                break Ended::TimedOut;
             };
+            slept = true;
             let waited = match (peer, life) {
                 (Some(peer), Some(life)) if !life.dead => {
                     self.lives.asleep_for(peer);
@@ -255,7 +258,11 @@ impl<L: Lives> SpscWait<'_, L> {
             {
                 self.lives.inquire(peer);
             }
+        };
+        if slept {
+            self.bell.pass_on(|| attempt().is_ok());
         }
+        Err(ended)
     }
 }
 

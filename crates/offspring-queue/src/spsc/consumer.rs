@@ -10,7 +10,7 @@ use super::end::End;
 use crate::core::Core;
 use crate::peers::Side;
 use crate::port::Limit;
-use crate::{Message, RecvError, RecvTimeoutError, TryRecvError};
+use crate::{Descriptor, Message, RecvError, RecvTimeoutError, TryRecvError, WaitOn, Waitable};
 
 /// The receiving end of a [pair](super).
 ///
@@ -148,6 +148,15 @@ impl<T: Message> Consumer<T> {
         })
     }
 
+    /// A descriptor that becomes readable when there is a message, or the end: see [`Descriptor`].
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread for it.
+    #[doc(alias = "fileno")]
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        self.wait_on().descriptor()
+    }
+
     /// The messages, one after another, until the pair is disconnected or the next message cannot be read.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { consumer: self }
@@ -189,6 +198,13 @@ impl<T: Message> Consumer<T> {
     #[doc(alias = "maxsize")]
     pub fn capacity(&self) -> usize {
         self.end.core.shape().capacity as usize
+    }
+}
+
+/// Ready when there is a message, or the end.
+impl<T: Message> Waitable for Consumer<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.end.wait_on()
     }
 }
 

@@ -23,7 +23,7 @@ const THOROUGH_EVERY: u64 = 50_000_000;
 /// One end. Its cells make it a thing of one thread at a time.
 pub(super) struct End {
     pub(super) core: Arc<Core>,
-    side: Side,
+    pub(super) side: Side,
     /// The next message's place.
     pub(super) at: Cell<Position>,
     /// The word of the seat under which this copy was last good.

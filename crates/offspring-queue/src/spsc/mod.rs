@@ -38,6 +38,7 @@ mod recv_bytes_error;
 pub(crate) mod seat;
 mod sending;
 mod travel;
+mod watch;
 
 pub use channel::channel;
 pub use consumer::{Consumer, IntoIter, Iter, TryIter};

@@ -8,7 +8,7 @@ use super::end::End;
 use crate::core::Core;
 use crate::peers::Side;
 use crate::port::Limit;
-use crate::{Message, Parcel, SendError, SendTimeoutError, TrySendError};
+use crate::{Message, Parcel, SendError, SendTimeoutError, TrySendError, WaitOn, Waitable};
 
 /// The sending end of a [pair](super).
 ///
@@ -181,6 +181,13 @@ impl<T: Message> Producer<T> {
     #[doc(alias = "maxsize")]
     pub fn capacity(&self) -> usize {
         self.end.core.shape().capacity as usize
+    }
+}
+
+/// Ready when there is room, or nobody to receive.
+impl<T: Message> Waitable for Producer<T> {
+    fn wait_on(&self) -> WaitOn<'_> {
+        self.end.wait_on()
     }
 }
 

@@ -1,14 +1,16 @@
 //! Forked members of the family, and what a test leaves in the arena.
 
-// UNSAFETY: forks, speaks for children to the family, releases what the dead held, and installs a seccomp filter.
-#![expect(unsafe_code, reason = "fork, seccomp, and the family's unsafe functions")]
+// UNSAFETY: forks, speaks for children to the family, releases what the dead held, installs signal handlers and filters, and
+// borrows a descriptor that is not open.
+#![expect(unsafe_code, reason = "fork, signals, seccomp, and the family's unsafe functions")]
 #![allow(dead_code, reason = "not every test binary uses everything")]
 
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork as os_fork};
 use offspring_shm::{Census, Owner, family};
@@ -47,38 +49,30 @@ pub(crate) fn fork(body: impl FnOnce()) -> Child {
 
 /// From now on membarrier(2) fails in this process.
 pub(crate) fn forbid_membarrier() {
-    let step = |code: u32, k: u32, jf: u8| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf,
-        k,
-    };
+    forbid(libc::SYS_membarrier, libc::EPERM);
+}
+
+/// From now on a system call of this process fails with `errno`.
+pub(crate) fn forbid(call: libc::c_long, errno: i32) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
     let mut filter = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            libc::SYS_membarrier as u32,
-            1,
-        ),
-        step(
-            libc::BPF_RET | libc::BPF_K,
-            libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(),
-            0,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+        step(LOAD, 0, 0),
+        step(EQUAL, call as u32, 1),
+        step(RETURN, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
     ];
     let program = libc::sock_fprog {
         len: filter.len() as u16,
         filter: filter.as_mut_ptr(),
     };
-    // SAFETY: the program lives until the call returns, and no call of membarrier writes to memory.
+    // SAFETY: the program lives until the call returns, which writes to no memory.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(
-            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program),
-            0
-        );
-        assert_eq!(libc::syscall(libc::SYS_membarrier, 0, 0, 0), -1);
+        let filter = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program), 0);
     }
 }
 
@@ -210,4 +204,18 @@ impl Scene {
         assert_eq!(census(), self.before, "blocks were left behind");
         self.leaks.take().unwrap().finish();
     }
+}
+
+/// Has `signal` interrupt system calls and do nothing else.
+pub(crate) fn interrupt_with(signal: Signal) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, so it may run anywhere.
+    unsafe { sigaction(signal, &action) }.unwrap();
+}
+
+/// A number that is no open descriptor's, as one that a wrong program would wait for.
+pub(crate) fn closed_descriptor() -> BorrowedFd<'static> {
+    // SAFETY: this is what the test is about: the library is told a lie, and only passes it to the kernel.
+    unsafe { BorrowedFd::borrow_raw(1_000_000) }
 }

@@ -85,6 +85,12 @@ impl EventCount {
         futex_wait_many(&words[..=count], until)
     }
 
+    /// The futex word and the value to sleep on, for one who sleeps on several event counts at once. Until the word has another
+    /// value nobody has notified, and the announcement stands.
+    pub fn word(&self, ticket: Ticket) -> (&AtomicU32, u32) {
+        (&self.word, ticket.word)
+    }
+
     /// Wakes one sleeper if there is any. Call after the change, which must be a `SeqCst` read-modify-write.
     #[inline]
     pub fn notify(&self) {

@@ -2,14 +2,15 @@
 #![expect(unsafe_code, reason = "become_child and release")]
 //! Several parties that do the same at the same time, as processes or as threads.
 
-use std::thread;
+use std::{process, thread};
 
-use offspring_benches::{Forked, fork, pin};
 use offspring_shm::{Owner, family};
+
+use crate::{Forked, fork, pin};
 
 /// What the parties are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Forked children that are members of the family.
     Family,
     /// Forked children.
@@ -20,14 +21,18 @@ pub(crate) enum Kind {
 
 /// A forked child, killed and reaped when it is dropped before it was waited for.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub struct Child {
     forked: Option<Forked>,
     owner: Option<Owner>,
 }
 
 impl Child {
     /// Forks a child that runs a function and exits.
-    pub(crate) fn start(kind: Kind, run: impl FnOnce()) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// As [`fork`](crate::fork()), and when the family has no room.
+    pub fn start(kind: Kind, run: impl FnOnce()) -> Self {
         let owner = (kind == Kind::Family).then(|| family::reserve_fork().expect("the family has room"));
         let forked = fork(|| {
             if let Some(owner) = owner {
@@ -46,15 +51,22 @@ impl Child {
         self.forked.as_ref().expect("the child was not waited for")
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// The number of the process.
+    pub fn pid(&self) -> u32 {
         self.forked().pid()
     }
 
-    pub(crate) fn kill(&self) {
+    /// Kills it with SIGKILL.
+    pub fn kill(&self) {
         self.forked().kill();
     }
 
-    pub(crate) fn wait(mut self) -> Result<(), String> {
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// When the child did not exit with 0.
+    pub fn wait(mut self) -> Result<(), String> {
         self.forked.take().expect("a child is waited for once").wait()
     }
 }
@@ -70,12 +82,16 @@ impl Drop for Child {
     }
 }
 
-/// Runs `party(0)`, `party(1)`, ... at the same time, each pinned to its processor, and `meanwhile` beside them.
-pub(crate) fn run<R>(
+/// Runs `party(0)`, `party(1)`, ... at the same time, each pinned to its processor, and `meanwhile` beside them, which says how it went.
+///
+/// # Errors
+///
+/// Those of `meanwhile`, and when a party panicked.
+pub fn side_by_side<R>(
     kind: Kind,
     parties: usize,
     party: impl Fn(usize) + Sync,
-    meanwhile: impl FnOnce() -> R,
+    meanwhile: impl FnOnce() -> Result<R, String>,
 ) -> Result<R, String> {
     let pinned = |number| {
         pin(number);
@@ -85,7 +101,11 @@ pub(crate) fn run<R>(
         return thread::scope(|scope| {
             let pinned = &pinned;
             let threads: Vec<_> = (0..parties).map(|number| scope.spawn(move || pinned(number))).collect();
-            let result = meanwhile();
+            let result = meanwhile().unwrap_or_else(|reason| {
+                // The others would wait for ever for the one that failed.
+                eprintln!("error: {reason}");
+                process::exit(1)
+            });
             let failed = threads
                 .into_iter()
                 .map(|thread| thread.join())
@@ -101,7 +121,8 @@ pub(crate) fn run<R>(
     let children: Vec<_> = (0..parties)
         .map(|number| Child::start(kind, || pinned(number)))
         .collect();
-    let result = meanwhile();
+    // Kills the children if it went wrong: they may wait for ever.
+    let result = meanwhile()?;
     children.into_iter().try_for_each(Child::wait)?;
     Ok(result)
 }
