@@ -31,6 +31,11 @@ const SUITES: &[Suite] = &[
         test: "torture",
     },
     Suite {
+        name: "pairs",
+        package: "offspring-queue",
+        test: "spsc_torture",
+    },
+    Suite {
         name: "connections",
         package: "offspring-queue",
         test: "connection_torture",

@@ -3,6 +3,7 @@
 // UNSAFETY: lays a header and slots over shared memory that a handle keeps, and copies payloads word by word.
 #![expect(unsafe_code, reason = "views shared memory as a header and slots")]
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -11,12 +12,13 @@ use std::{fmt, io, ptr};
 
 use offspring_shm::{Arena, Block, Handle, Owner, SharedSlice, ShmSafe, family};
 use offspring_sync::primitive::{AtomicU64, Mode, Ordering, register_asymmetric};
-use offspring_sync::raw::{EventCount, Spin};
+use offspring_sync::raw::{EventCount, Lives, Spin};
 use offspring_sync::{Membership, Tag};
 
 use crate::peers::Side;
-use crate::raw::{Place, Ring, Waiting};
+use crate::raw::{Place, Ring, SpscWait, Waiting};
 use crate::shape::{Header, MAGIC, SLOT_HEAD, Shape};
+use crate::spsc::seat;
 use crate::transit;
 
 /// Somebody closed the queue.
@@ -162,6 +164,12 @@ impl Core {
         self.membership.me()
     }
 
+    /// Whether a thread has ended, under this tag.
+    #[inline]
+    pub(crate) fn has_ended(&self, thread: Tag) -> bool {
+        self.membership.life(thread).is_none_or(|life| life.dead)
+    }
+
     pub(crate) fn lives(&self) -> &Membership {
         &self.membership
     }
@@ -192,6 +200,21 @@ impl Core {
             deadline,
             spin,
             patient,
+        }
+    }
+
+    /// As [`waiting`](Self::waiting), at an end that one thread uses.
+    pub(crate) fn lonely_wait<'a>(
+        &'a self,
+        bell: &'a EventCount,
+        deadline: Option<std::time::Instant>,
+    ) -> SpscWait<'a, Membership> {
+        SpscWait {
+            lives: &self.membership,
+            bell,
+            mode: self.sleep_mode,
+            deadline,
+            spin: Spin::new(),
         }
     }
 
@@ -422,12 +445,16 @@ fn tell_who_waits(_gone: Owner) {
 /// Counts a child that is about to be forked as a holder of what this process holds: it will have copies of the handles.
 fn keep_for(child: Owner) {
     let known: Vec<_> = cores().values().filter_map(Weak::upgrade).collect();
+    let alone = LazyCell::new(seat::is_single_threaded);
     for core in known {
         let handles = *core.handles.lock().unwrap_or_else(PoisonError::into_inner);
         for side in [Side::Senders, Side::Receivers] {
             if handles[side as usize] > 0 {
                 // A queue with too many holders: the child's handles work, but nobody waits for them to go.
                 let _ = core.appear(side, child);
+                if core.shape.exclusive && *alone {
+                    core.offer(side);
+                }
             }
         }
     }

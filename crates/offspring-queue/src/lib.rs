@@ -16,9 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Queue`] takes values from any process to any other. [`wait_any`] waits for several queues, processes and descriptors at
-//! once, and a [`Descriptor`] brings a queue into an event loop. Processes that are not of the family meet over a socket: see
-//! [`connection`].
+//! A [`Queue`] takes values from any process to any other, an [`spsc`] pair from one to one, and a [`pipe`](pipe()) to and fro
+//! between two. [`wait_any`] waits for several of them, processes and descriptors at once, and a [`Descriptor`] brings them into
+//! an event loop. Processes that are not of the family meet over a socket: see [`connection`].
 //!
 //! # Trust
 //!
@@ -38,6 +38,7 @@ mod letter;
 mod message;
 mod parcel;
 mod peers;
+mod pipe;
 mod port;
 mod queue;
 mod queue_handle;
@@ -48,6 +49,7 @@ mod send_error;
 mod sender;
 mod shape;
 mod sink;
+pub mod spsc;
 mod transit;
 mod travel;
 mod view;
@@ -59,6 +61,7 @@ pub use error::{DecodeError, EncodeError};
 pub use joinable::{JoinError, JoinableQueue, Task, TaskReceiver};
 pub use message::{Decoder, Encoder, Message, Validator};
 pub use parcel::Parcel;
+pub use pipe::{PipeEnd, pipe, pipe_with_capacity};
 pub use queue::Queue;
 pub use queue_handle::QueueHandle;
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};

@@ -18,6 +18,7 @@ use offspring_sync::primitive::{AtomicU64, Ordering};
 
 use crate::core::Core;
 use crate::shape::CELLS;
+use crate::spsc::seat;
 use crate::transit;
 
 /// One side of a queue.
@@ -38,13 +39,20 @@ impl Side {
             Self::Receivers => 4,
         }
     }
+
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Senders => Self::Receivers,
+            Self::Receivers => Self::Senders,
+        }
+    }
 }
 
 fn cell_of(owner: Owner, low: u64) -> u64 {
     u64::from(owner.raw()) << 32 | low
 }
 
-fn owner_of(cell: u64) -> Option<Owner> {
+pub(crate) fn owner_of(cell: u64) -> Option<Owner> {
     Owner::from_raw((cell >> 32) as u32)
 }
 
@@ -169,6 +177,21 @@ impl Core {
     }
 
     fn is_held(&self, side: Side, thoroughly: bool) -> bool {
+        if !self.shape().exclusive {
+            return self.is_held_by(side, None, thoroughly);
+        }
+        loop {
+            let seat = self.seat(side).load(Ordering::SeqCst);
+            let held = self.is_held_by(side, seat::user_of(seat), thoroughly);
+            // The next user appears before it takes the seat, and the last one goes after that.
+            if held || self.seat(side).load(Ordering::SeqCst) == seat {
+                return held;
+            }
+        }
+    }
+
+    /// Whether anybody holds this side, or whether `only` does.
+    fn is_held_by(&self, side: Side, only: Option<Owner>, thoroughly: bool) -> bool {
         let mut held = false;
         for cell in self.cells(side) {
             let seen = cell.load(Ordering::SeqCst);
@@ -177,8 +200,8 @@ impl Core {
             }
             let lives =
                 |owner: &Owner| self.arena().is_reserved(*owner) && !(thoroughly && has_ended(self.arena(), *owner));
-            if owner_of(seen).filter(lives).is_some() {
-                held = true;
+            if let Some(owner) = owner_of(seen).filter(lives) {
+                held |= only.is_none_or(|only| only == owner);
             } else {
                 let _ = cell.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed);
             }
@@ -186,7 +209,7 @@ impl Core {
         held
     }
 
-    fn cells(&self, side: Side) -> &[AtomicU64; CELLS] {
+    pub(crate) fn cells(&self, side: Side) -> &[AtomicU64; CELLS] {
         &self.header().cells[side as usize]
     }
 }

@@ -41,6 +41,10 @@ pub(crate) struct Header {
     pub(crate) layout: AtomicU64,
     /// How many slots. Constant.
     pub(crate) capacity: AtomicU64,
+    /// Which process uses each side, where only one may: see `spsc/seat.rs`.
+    pub(crate) seats: [AtomicU64; 2],
+    /// Which of its threads did last: a tag, or 0.
+    pub(crate) users: [AtomicU64; 2],
     /// What is over: see `core.rs`. Set and cleared by `SeqCst` read-modify-writes.
     pub(crate) over: AtomicU32,
     /// Whether receivers have the senders' processors pass a fence before they sleep: 1, or every sender does each time: 0. Constant.
@@ -67,6 +71,8 @@ pub(crate) struct Shape {
     pub(crate) blocks: bool,
     /// Whether somebody may wait until all work is done.
     pub(crate) joinable: bool,
+    /// Whether each side is used by one process at a time.
+    pub(crate) exclusive: bool,
     /// Identifies the type of the messages.
     pub(crate) layout: u64,
 }
@@ -104,7 +110,19 @@ impl Shape {
             inline: stride - SLOT_HEAD,
             blocks: !is_plain::<T>(),
             joinable,
+            exclusive: false,
             layout: hasher.0,
+        })
+    }
+
+    /// The shape of a pair of one producer and one consumer, in which any message may be raw bytes as well.
+    pub(crate) fn of_pair<T: Message>(capacity: usize) -> io::Result<Self> {
+        let shape = Self::of::<T>(capacity, false)?;
+        Ok(Self {
+            blocks: true,
+            exclusive: true,
+            layout: !shape.layout,
+            ..shape
         })
     }
 

@@ -61,7 +61,7 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.close();
         for (core, side, from) in self.passes.drain(..) {
-            core.arrive(side, from);
+            core.take_back(side, from);
         }
     }
 }

@@ -6,6 +6,8 @@
 //! ```
 #![cfg(loom)]
 
+#[path = "loom/spsc.rs"]
+mod spsc;
 #[path = "loom/watcher.rs"]
 mod watcher;
 

@@ -32,6 +32,8 @@
 //! | processes that wait for each other | [`Barrier`], [`Event`], [`Condvar`], [`Semaphore`] |
 //! | messages between any number of processes | [`Queue`] |
 //! | work that is known to be done | [`JoinableQueue`] |
+//! | a conversation of two processes, in values or bytes | [`pipe`] |
+//! | messages from one process to one other, at the least cost | [`spsc::channel`] |
 //! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
 //! | messages, files and memory to and from a process of another program | [`Listener`], [`Client`], [`Connection`] |
 //! | the first of several things to happen | [`wait_any`] |
@@ -57,8 +59,9 @@ pub use offspring_pool::{
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
 pub use offspring_queue::{
-    Client, Connection, Deadline, Descriptor, JoinableQueue, Listener, Message, Parcel, Queue, Receiver, Sender, Task,
-    TaskReceiver, View, WaitOn, Waitable, Writable, rkyv, wait_any, wait_any_deadline,
+    Client, Connection, Deadline, Descriptor, JoinableQueue, Listener, Message, Parcel, PipeEnd, Queue, Receiver,
+    Sender, Task, TaskReceiver, View, WaitOn, Waitable, Writable, pipe, pipe_with_capacity, rkyv, spsc, wait_any,
+    wait_any_deadline,
 };
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{

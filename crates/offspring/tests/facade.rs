@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use offspring::rkyv::{Archive, Archived, Deserialize, Serialize};
 use offspring::{
-    Error, ExitStatus, Launcher, MAX_WORKERS, Message, Pool, Process, Shared, SharedSlice, StartMethod, TaskFn,
-    active_children, current, parent,
+    Error, ExitStatus, Launcher, MAX_WORKERS, Message, PipeEnd, Pool, Process, Shared, SharedSlice, StartMethod,
+    TaskFn, active_children, current, parent, pipe, spsc,
 };
 use offspring_testing::{LeakCheck, watchdog};
 
@@ -106,6 +106,26 @@ fn functions_over_functions() {
         let variable = |_: u8| std::env::var("OFFSPRING_FACADE").unwrap();
         assert_eq!(pool.map(variable, [0]).unwrap(), ["yes"]);
         assert!(Pool::new(MAX_WORKERS + 1).is_err());
+    });
+}
+
+#[test]
+fn a_conversation_with_a_process() {
+    alone(|| {
+        fn measure(end: PipeEnd<usize, String>, lines: spsc::Producer<String>) {
+            while let Ok(text) = end.recv() {
+                end.send(text.len()).unwrap();
+                lines.send_many(text.split(' ').map(str::to_string)).unwrap();
+            }
+        }
+        let (ours, theirs) = pipe().unwrap();
+        let (producer, consumer) = spsc::channel(8).unwrap();
+        let process = Process::spawn(measure, (theirs, producer)).unwrap();
+        ours.send("four words, like this".to_string()).unwrap();
+        assert_eq!(ours.recv().unwrap(), 21);
+        drop(ours);
+        assert_eq!(consumer.iter().collect::<Vec<_>>(), ["four", "words,", "like", "this"]);
+        process.result().unwrap();
     });
 }
 

@@ -12,6 +12,8 @@ use super::Doorbell;
 /// |---|---|
 /// | [`Receiver`](crate::Receiver), [`Queue`](crate::Queue), [`TaskReceiver`](crate::TaskReceiver) | receiving would not wait: a message, or the end |
 /// | [`Sender`](crate::Sender) | sending would not wait: room, or nobody to receive |
+/// | [`PipeEnd`](crate::PipeEnd), [`Consumer`](crate::spsc::Consumer) | as a receiver |
+/// | [`Producer`](crate::spsc::Producer) | as a sender |
 /// | [`JoinableQueue`](crate::JoinableQueue) | `join` would not wait: nothing is left to do, or nobody who could |
 /// | [`Deadline`](crate::Deadline) | the moment has come |
 /// | any descriptor: sockets, processes, [`Descriptor`](crate::Descriptor) | it is readable, at its end, or broken |
