@@ -118,7 +118,10 @@ impl Core {
 
     fn over(memory: SharedSlice<Memory>, shape: Shape, sleep_mode: Mode) -> io::Result<Self> {
         static HOOK: Once = Once::new();
-        HOOK.call_once(|| family::before_fork(keep_for));
+        HOOK.call_once(|| {
+            family::before_fork(keep_for);
+            family::after_release(tell_who_waits);
+        });
         let base = NonNull::from(&*memory).cast();
         Ok(Self {
             base,
@@ -404,6 +407,15 @@ fn fence_mode() -> Mode {
 
 fn cores() -> MutexGuard<'static, BTreeMap<u64, Weak<Core>>> {
     CORES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells those who wait for a process that has been released, if they wait for nobody else.
+fn tell_who_waits(_gone: Owner) {
+    let known: Vec<_> = cores().values().filter_map(Weak::upgrade).collect();
+    for core in known {
+        core.look_for(Side::Senders, false);
+        core.look_for(Side::Receivers, false);
+    }
 }
 
 /// Counts a child that is about to be forked as a holder of what this process holds: it will have copies of the handles.

@@ -89,7 +89,7 @@ fn a_killed_workers_task_is_done_by_another() {
     queue.send("work".to_string()).unwrap();
     assert_eq!(started.recv().unwrap(), 1);
     doomed.kill();
-    assert!(queue.join_timeout(Duration::from_millis(20)).unwrap_err().is_timeout());
+    assert!(queue.join().unwrap_err().is_deserted());
     let other = worker(Duration::from_millis(1));
     queue.join().unwrap();
     assert_eq!(started.recv().unwrap(), 2);
@@ -150,6 +150,26 @@ fn the_dead_count_as_gone() {
     scene.end();
 }
 
+/// Whoever releases a dead process tells those who wait for it: nobody finds out by asking from time to time.
+fn the_released_are_gone_at_once() {
+    let scene = scene();
+    let (sender, receiver) = Queue::<u32>::new(1).unwrap().split();
+    let child = fork({
+        let sender = sender.clone();
+        move || {
+            sender.send(1).unwrap();
+            std::thread::sleep(Duration::from_secs(100));
+        }
+    });
+    drop(sender);
+    assert_eq!(receiver.recv().unwrap(), 1);
+    assert!(receiver.try_recv().unwrap_err().is_empty());
+    child.kill();
+    assert!(receiver.try_recv().unwrap_err().is_disconnected());
+    drop(receiver);
+    scene.end();
+}
+
 fn main() -> ExitCode {
     run_single_threaded(&[
         (
@@ -165,5 +185,6 @@ fn main() -> ExitCode {
             a_killed_workers_task_is_done_by_another,
         ),
         ("the_dead_count_as_gone", the_dead_count_as_gone),
+        ("the_released_are_gone_at_once", the_released_are_gone_at_once),
     ])
 }

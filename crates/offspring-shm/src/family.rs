@@ -38,6 +38,7 @@ static ARENA: OnceLock<Arena> = OnceLock::new();
 static MAKING: Mutex<()> = Mutex::new(());
 static RELEASING: Mutex<()> = Mutex::new(());
 static FORK_HOOKS: Mutex<Vec<fn(Owner)>> = Mutex::new(Vec::new());
+static RELEASE_HOOKS: Mutex<Vec<fn(Owner)>> = Mutex::new(Vec::new());
 /// What `set_capacity` asked for, or 0.
 static CAPACITY: AtomicUsize = AtomicUsize::new(0);
 
@@ -132,6 +133,12 @@ pub fn before_fork(hook: fn(child: Owner)) {
     FORK_HOOKS.lock().push(hook);
 }
 
+/// Has `hook` called with the tag of each process that this one has released: for those who wait for what the dead process will
+/// not do any more.
+pub fn after_release(hook: fn(gone: Owner)) {
+    RELEASE_HOOKS.lock().push(hook);
+}
+
 /// Makes this process the one that its parent reserved `owner` for, in the arena behind `fd`.
 ///
 /// In a process that was forked from one which has the arena already, as a zygote's child, the mapping is used on.
@@ -195,7 +202,7 @@ pub unsafe fn become_child(owner: Owner) -> io::Result<()> {
 /// is releasing it.
 pub unsafe fn release(owner: Owner) -> io::Result<()> {
     // One at a time: a place whose tag another thread has just given up may be a new process's already.
-    let _releasing = RELEASING.lock();
+    let releasing = RELEASING.lock();
     let (arena, me) = (arena()?, me()?);
     if owner == me {
         return Err(io::Error::new(
@@ -211,6 +218,11 @@ pub unsafe fn release(owner: Owner) -> io::Result<()> {
     // SAFETY: the caller says that the process has ended; `me` is this process.
     unsafe { arena.sweep(owner, me) };
     arena.strike(owner);
+    drop(releasing);
+    let hooks = RELEASE_HOOKS.lock().clone();
+    for hook in hooks {
+        hook(owner);
+    }
     Ok(())
 }
 

@@ -102,12 +102,8 @@ impl<L: Lives> Waiting<'_, L> {
         };
         if outcome.is_ok() {
             self.spin.succeeded();
-        }
-        if slept {
-            // Woken for more than one, or about to leave with a wake that was meant for another: the flag that brings the next
-            // wake is set again, and whoever is asleep learns of what is left. That may be the end: who announced it wakes all
-            // that it sees asleep, which is nobody while this wake is on its way.
-            self.bell.pass_on(self.mode, || more() || stop(false).is_some());
+        } else if slept {
+            self.bell.pass_on(more);
         }
         outcome
     }

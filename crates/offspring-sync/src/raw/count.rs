@@ -32,20 +32,15 @@ impl RawCount<'_> {
             }
         }
         let mut naps = Naps::new(deadline);
-        let mut slept = false;
         loop {
             let ticket = self.bell.prepare(Mode::Full);
             if self.try_acquire() {
-                if slept {
-                    self.bell.pass_on(Mode::Full, || self.count.load(Ordering::SeqCst) != 0);
-                }
                 return Ok(());
             }
             let Some(nap) = naps.until() else {
                 // A wake that this thread ate is not lost: it has announced a sleeper again and found nothing since.
                 return Err(Refused::TimedOut);
             };
-            slept = true;
             self.bell.wait(ticket, &[], Some(nap));
             naps.ran_out();
         }

@@ -21,7 +21,7 @@ const UNSURE_NAP: Duration = Duration::from_millis(5);
 ///
 /// ```text
 /// try; on failure: ticket = prepare(mode); try again; on failure: wait(ticket, ..); try again ...
-/// having slept and then succeeded: pass_on(mode, is there more?)
+/// having slept, and leaving without what others may sleep for: pass_on(is it there?)
 /// ```
 ///
 /// and the other side: change the words with a `SeqCst` read-modify-write, then [`notify`](EventCount::notify); or with a plain
@@ -29,8 +29,10 @@ const UNSURE_NAP: Duration = Duration::from_millis(5);
 /// without plain stores it is [`Mode::Full`].
 ///
 /// [`prepare`](EventCount::prepare) sets the flag before the second try, `notify` reads the flag after the change, and between each
-/// pair stands a full fence: either the second try sees the change or `notify` sees the flag. One sleeper is woken at a time; it
-/// looks for more to do and wakes the next, with the same fence in between.
+/// pair stands a full fence: either the second try sees the change or `notify` sees the flag.
+///
+/// The flag stays set when a sleeper is woken, as there may be others: each change wakes one of them. It is cleared by the first
+/// who finds that nobody sleeps, and who then wakes once more: somebody may have gone to sleep in between.
 #[repr(transparent)]
 pub struct EventCount {
     word: AtomicU32,
@@ -121,26 +123,24 @@ impl EventCount {
 
     #[cold]
     fn notify_slow(&self, count: u32) {
-        let word = self.word.load(Ordering::Relaxed);
-        if word & SLEEPERS == 0 {
+        // A new epoch: who has prepared but does not sleep yet will not.
+        let word = self.word.fetch_add(STEP, Ordering::AcqRel).wrapping_add(STEP);
+        if futex_wake(&self.word, count) > 0 {
             return;
         }
-        let next = (word & !SLEEPERS).wrapping_add(STEP);
-        // Losing the race means that somebody else notified: the one that it wakes passes the wake on.
-        if self
+        // If it fails there is a newer epoch, whose maker does the same.
+        let cleared = self
             .word
-            .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            futex_wake(&self.word, count);
+            .compare_exchange(word, word & !SLEEPERS, Ordering::AcqRel, Ordering::Relaxed);
+        if cleared.is_ok() {
+            futex_wake(&self.word, u32::MAX);
         }
     }
 
-    /// After a sleep that ended in success: the wake may have been meant for more than one. `more` says whether there is anything
-    /// left for another sleeper.
-    pub fn pass_on(&self, mode: Mode, more: impl FnOnce() -> bool) {
-        self.prepare(mode);
-        if more() {
+    /// After a sleep that did not end in taking what others may be asleep for: the wake may have been meant for one of them.
+    /// `there` says whether there is anything for them.
+    pub fn pass_on(&self, there: impl FnOnce() -> bool) {
+        if there() {
             self.notify();
         }
     }

@@ -23,8 +23,11 @@ const LOOK_OFTEN: u32 = 4;
 /// After this many spins in a row that ended in a sleep, spinning stops ...
 const FAILURES_BEFORE_REST: u32 = 3;
 
-/// ... for this many waits; then one more try.
+/// ... for this many waits; then one more try, and if it fails a rest that is twice as long ...
 const WAITS_AT_REST: u32 = 16;
+
+/// ... up to this many times doubled.
+const LONGEST_REST: u32 = 4;
 
 std::thread_local! {
     /// Low half: spins that failed in a row. High half: waits left without a spin.
@@ -34,8 +37,8 @@ std::thread_local! {
 /// One wait's right to spin.
 ///
 /// Spinning is by time, not by count: a pause costs from 5 to 140 cycles. It is a bet that the wait is short and that the one
-/// waited for is running; a thread that lost the bet three times in a row stops betting for a while, and with one processor
-/// nobody bets.
+/// waited for is running; a thread that lost the bet three times in a row stops betting for a while, for longer each time, and
+/// with one processor nobody bets.
 #[derive(Debug)]
 pub struct Spin {
     budget: Duration,
@@ -128,12 +131,11 @@ fn at_rest() -> bool {
 #[cold]
 fn failed() {
     let failures = (HISTORY.get() & 0xffff) + 1;
-    HISTORY.set(if failures >= FAILURES_BEFORE_REST {
-        // One more failure is enough to rest again.
-        WAITS_AT_REST << 16 | (FAILURES_BEFORE_REST - 1)
-    } else {
-        failures
-    });
+    let rest = match failures.checked_sub(FAILURES_BEFORE_REST) {
+        Some(more) => WAITS_AT_REST << more.min(LONGEST_REST),
+        None => 0,
+    };
+    HISTORY.set(rest << 16 | failures.min(FAILURES_BEFORE_REST + LONGEST_REST));
 }
 
 /// How many processors the machine runs. Not how many the calling thread may use: a thread that is bound to one processor may well
@@ -221,8 +223,13 @@ mod tests {
         }
         assert!(at_rest());
         assert!(!Spin::new().again(), "a thread at rest does not spin");
-        while at_rest() {}
-        assert_eq!(HISTORY.get() & 0xffff, FAILURES_BEFORE_REST - 1);
+        let mut rests = Vec::new();
+        for _ in 0..6 {
+            while at_rest() {}
+            failed();
+            rests.push(HISTORY.get() >> 16);
+        }
+        assert_eq!(rests, [32, 64, 128, 256, 256, 256]);
         HISTORY.set(0);
     }
 

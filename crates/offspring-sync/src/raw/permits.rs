@@ -41,20 +41,15 @@ impl RawPermits<'_> {
             }
         }
         let mut naps = Naps::new(deadline);
-        let mut slept = false;
         loop {
             let ticket = self.bell.prepare(Mode::Full);
             if let Some(permit) = self.try_acquire(lives, me)? {
-                if slept {
-                    self.bell.pass_on(Mode::Full, || self.some_free(lives));
-                }
                 return Ok(permit);
             }
             let Some(nap) = naps.until() else {
                 // A wake that this thread ate is not lost: it has announced a sleeper again and found nothing since.
                 return Err(Refused::TimedOut);
             };
-            slept = true;
             let expired = self.sleep(lives, me, ticket, nap);
             if expired == Waited::TimedOut && naps.ran_out() {
                 for cell in self.cells {
@@ -161,12 +156,6 @@ impl RawPermits<'_> {
             .iter()
             .filter(|cell| is_free(lives, cell.load(Ordering::Relaxed)).unwrap_or(false))
             .count()
-    }
-
-    fn some_free(&self, lives: &impl Lives) -> bool {
-        self.cells
-            .iter()
-            .any(|cell| is_free(lives, cell.load(Ordering::SeqCst)).unwrap_or(false))
     }
 }
 
