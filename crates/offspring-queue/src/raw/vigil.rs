@@ -64,9 +64,9 @@ impl<W: Watched + ?Sized> Watched for Arc<W> {
 
 /// The sleep of somebody who waits for several things at once and takes none of them.
 ///
-/// A wake is given to one sleeper at a time, who takes what there is and wakes the next if there is more. One who takes nothing
-/// must not keep a wake, or who would have taken sleeps on: after each sleep, whatever it was for, every bell that has rung
-/// is rung again if there is something for another sleeper.
+/// Each change wakes one sleeper, who takes what there is. One who takes nothing must not keep a wake, or who would have taken
+/// sleeps on: after each sleep, whatever ended it, every bell that has rung is rung again if there is something for another
+/// sleeper.
 #[derive(Debug)]
 pub struct Vigil<W> {
     posts: Vec<Post<W>>,
