@@ -24,8 +24,12 @@
 //! # Death
 //!
 //! Both ends may be killed at any instruction. A process that has ended has dropped its ends: the consumer receives what was sent
-//! and then finds the pair disconnected, the producer gets its value back. A message was sent or was not, and is received once or
-//! never; blocks of memory that nobody received are freed with the pair, or with the process that had taken them.
+//! and then finds the pair disconnected, the producer gets its value back: at its next send, or with small plain values at one of
+//! the next sixteen. A message was sent or was not, and is received once or never; blocks of memory that nobody received are freed
+//! with the pair, or with the process that had taken them.
+//!
+//! An end in a message is its sender's until it is received. What only the waiting process itself has a copy of, unused, and no
+//! other thread that could use it, is not waited for without a limit: that is disconnected too.
 
 mod bytes;
 mod channel;
