@@ -226,9 +226,9 @@ fn serve(role: Role, control: OwnedFd) -> ! {
                 std::process::exit(0);
             }
             match receive(&control, &mut buffer, Kind::Start) {
-                Ok(packet) => {
+                Ok(mut packet) => {
                     drop(control);
-                    become_process(packet, &buffer)
+                    become_process(&mut packet, &buffer)
                 }
                 Err(Absent::NoRoom) => refuse(&io::Error::from_raw_os_error(libc::EMFILE)),
                 Err(_) => std::process::exit(0),

@@ -39,6 +39,7 @@ compile_error!(
 mod catch;
 mod child;
 mod clone;
+mod descriptors;
 mod entry_point;
 mod environment;
 mod executable;
