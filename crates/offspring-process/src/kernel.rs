@@ -69,6 +69,16 @@ pub(crate) fn replace_stream(fd: BorrowedFd<'_>, stream: RawFd) -> io::Result<()
     check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), stream, 0) }).map(drop)
 }
 
+/// Ends this process at once.
+#[cfg(feature = "start-hook")]
+#[inline(always)]
+pub(crate) fn exit(code: libc::c_int) -> ! {
+    loop {
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+}
+
 #[inline(always)]
 pub(crate) fn close(fd: OwnedFd) {
     // SAFETY: the descriptor was this function's.

@@ -40,6 +40,8 @@ mod catch;
 mod child;
 mod clone;
 mod descriptors;
+#[cfg(feature = "start-hook")]
+mod ending;
 mod entry_point;
 mod environment;
 mod executable;
