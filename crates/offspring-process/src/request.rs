@@ -28,6 +28,7 @@ pub(crate) struct Request<'a> {
 impl<'a> Request<'a> {
     pub(crate) fn new(
         entry: &'static EntryPoint,
+        name: &str,
         settings: &Settings,
         streams: [Option<BorrowedFd<'a>>; 3],
         payload: &'a [u8],
@@ -40,6 +41,7 @@ impl<'a> Request<'a> {
         }
         let mut head = Writer::new();
         head.u64(offset);
+        head.bytes(name.as_bytes());
         settings.encode(&mut head);
         for stream in streams {
             head.flag(stream.is_some());
@@ -82,6 +84,7 @@ fn prepare(packet: &mut Packet, buffer: &[u8]) -> io::Result<(&'static EntryPoin
     let mut reader = Reader::new(packet.body(buffer, &mut long)?);
     let offset = reader.u64()?;
     let entry = EntryPoint::at(offset)?;
+    kernel::set_name(reader.bytes()?);
     let settings = Settings::decode(&mut reader)?;
     let mut streams = [None, None, None];
     for stream in &mut streams {
@@ -90,7 +93,7 @@ fn prepare(packet: &mut Packet, buffer: &[u8]) -> io::Result<(&'static EntryPoin
         }
     }
     replace_streams(streams)?;
-    settings.apply_name(entry.name());
+    settings.apply_interrupt();
     kernel::empty_signal_mask();
     if settings.can_fail() {
         apply(&settings)?;

@@ -35,7 +35,7 @@ pub(crate) fn check_not_preloading() -> io::Result<()> {
 
 /// Serves requests until the other end of `control` is closed.
 pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: Vec<u8>) -> ! {
-    kernel::set_name("zygote");
+    kernel::set_name(b"zygote");
     // Ctrl-C reaches the whole foreground group, but it is the root that decides when the zygote goes. Blocked and not
     // ignored: a clone that has not yet got its own mask keeps such a signal until then and is not spared it.
     let mut keyboard = SigSet::empty();
