@@ -1,44 +1,51 @@
 //! The descriptors of one message.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use crate::socket::MAX_DESCRIPTORS;
+/// As many as a start without any of the user's own passes, and a few more.
+const FEW: usize = 8;
 
 /// The descriptors of one message, in their order. Those that nobody takes are closed.
 ///
-/// They lie on the stack: between a clone and the next, whatever the zygote writes to is a page that has to be copied,
-/// and as it does without the heap, so does a clone that is given no more than its streams.
-#[derive(Debug)]
+/// A few of them need no heap and little of the stack: between a clone and the next, whatever the zygote and the clone
+/// write to is a page that has to be copied.
+#[derive(Debug, Default)]
 pub(crate) struct Descriptors {
-    places: [Option<OwnedFd>; MAX_DESCRIPTORS],
+    /// Those from `start` to `end` are here.
+    few: [Option<OwnedFd>; FEW],
     start: usize,
     end: usize,
+    /// Those that follow.
+    many: VecDeque<OwnedFd>,
 }
 
 impl Descriptors {
     pub(crate) fn new() -> Self {
-        Self {
-            places: [const { None }; MAX_DESCRIPTORS],
-            start: 0,
-            end: 0,
-        }
+        Self::default()
     }
 
-    /// Adds one at the end. The kernel never passes more than fit; one that does not is closed.
+    /// Adds one at the end.
     pub(crate) fn push(&mut self, fd: OwnedFd) {
-        if let Some(place) = self.places.get_mut(self.end) {
-            *place = Some(fd);
-            self.end += 1;
+        match self.few.get_mut(self.end) {
+            Some(place) if self.many.is_empty() => {
+                *place = Some(fd);
+                self.end += 1;
+            }
+            _ => self.many.push_back(fd),
         }
     }
 
     /// Takes the last one.
     pub(crate) fn pop(&mut self) -> Option<OwnedFd> {
+        if !self.many.is_empty() {
+            return self.many.pop_back();
+        }
         if self.start == self.end {
             return None;
         }
         self.end -= 1;
-        self.places[self.end].take()
+        self.few[self.end].take()
     }
 }
 
@@ -47,10 +54,10 @@ impl Iterator for Descriptors {
 
     fn next(&mut self) -> Option<OwnedFd> {
         if self.start == self.end {
-            return None;
+            return self.many.pop_front();
         }
         self.start += 1;
-        self.places[self.start - 1].take()
+        self.few[self.start - 1].take()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -60,7 +67,7 @@ impl Iterator for Descriptors {
 
 impl ExactSizeIterator for Descriptors {
     fn len(&self) -> usize {
-        self.end - self.start
+        self.end - self.start + self.many.len()
     }
 }
 
@@ -83,13 +90,17 @@ mod tests {
 
     #[test]
     fn they_are_taken_from_both_ends() {
-        let (mut descriptors, numbers) = some(4);
-        assert_eq!(descriptors.pop().map(|fd| fd.as_raw_fd()), Some(numbers[3]));
-        assert_eq!(descriptors.next().map(|fd| fd.as_raw_fd()), Some(numbers[0]));
-        assert_eq!(descriptors.len(), 2);
-        let rest: Vec<_> = descriptors.map(|fd| fd.as_raw_fd()).collect();
-        assert_eq!(rest, numbers[1..3]);
-        let (mut none, _) = some(0);
-        assert!(none.pop().is_none() && none.next().is_none());
+        for count in 0..3 * FEW {
+            for from_the_end in 0..=count {
+                let (mut descriptors, mut numbers) = some(count);
+                for _ in 0..from_the_end {
+                    assert_eq!(descriptors.pop().map(|fd| fd.as_raw_fd()), numbers.pop());
+                }
+                assert_eq!(descriptors.len(), numbers.len());
+                let rest: Vec<_> = descriptors.by_ref().map(|fd| fd.as_raw_fd()).collect();
+                assert_eq!(rest, numbers);
+                assert!(descriptors.pop().is_none() && descriptors.next().is_none());
+            }
+        }
     }
 }
