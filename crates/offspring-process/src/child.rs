@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,6 +15,10 @@ use crate::{ExitStatus, PANIC_CODE, Panic, Pidfd};
 /// How long a drop waits for a killed child. Only a process that is stuck in the kernel (a dead network file system)
 /// needs more than milliseconds; it must not take its parent with it.
 const DROP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after its start a child is waited for awake. One that has next to nothing to do ends within this time, and
+/// to fall asleep and be woken by it would take a good part of it again.
+const AWAKE: Duration = Duration::from_micros(200);
 
 /// A child process, started by a [`Launcher`](crate::Launcher) or a fork.
 ///
@@ -36,6 +41,7 @@ pub struct Child {
     pid: u32,
     /// The process that made this handle: a forked copy of the handle is not the parent.
     creator: u32,
+    started: Instant,
     pub(crate) pidfd: Pidfd,
     lifeline: Lifeline,
     state: Mutex<State>,
@@ -54,6 +60,7 @@ impl Child {
         Self {
             pid,
             creator: std::process::id(),
+            started: Instant::now(),
             pidfd,
             lifeline,
             state: Mutex::new(State::Running),
@@ -74,6 +81,9 @@ impl Child {
     /// process is a forked copy of the child's parent.
     pub fn wait(&self) -> io::Result<ExitStatus> {
         self.check_ours()?;
+        if let Some(status) = self.wait_awake(None)? {
+            return Ok(status);
+        }
         loop {
             self.pidfd.wait_exit(None)?;
             if let Some(status) = self.try_wait()? {
@@ -130,6 +140,9 @@ impl Child {
     /// As [`wait`](Self::wait).
     pub fn wait_deadline(&self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
         self.check_ours()?;
+        if let Some(status) = self.wait_awake(Some(deadline))? {
+            return Ok(Some(status));
+        }
         loop {
             let exited = self.pidfd.wait_exit(Some(deadline))?;
             let status = self.try_wait()?;
@@ -158,10 +171,21 @@ impl Child {
         self.signal(libc::SIGKILL)
     }
 
+    /// Waits for a child that has only just been started, see [`AWAKE`].
+    fn wait_awake(&self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
+        while self.started.elapsed() < AWAKE && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Some(status));
+            }
+            thread::yield_now();
+        }
+        Ok(None)
+    }
+
     /// The pidfd says "ended" while waitid(2) says "not yet": a tracer (a debugger) gets the status first. There is
     /// nothing to wait on for that.
     fn tracer_first(&self) {
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
 
     /// Turns the code of a panic into the panic, if the child sent a report. A program that merely exits with that code

@@ -5,7 +5,6 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -78,21 +77,8 @@ impl Variable {
     }
 }
 
-/// A number that tells two environments apart.
-pub(crate) fn hash() -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for (key, value) in env::vars_os() {
-        hasher.write(key.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(value.as_bytes());
-        hasher.write_u8(0);
-    }
-    hasher.finish()
-}
-
-/// Writes down the whole environment.
-pub(crate) fn encode(writer: &mut Writer) {
-    let variables: Vec<(OsString, OsString)> = env::vars_os().collect();
+/// Writes down a whole environment.
+pub(crate) fn encode(variables: &[(OsString, OsString)], writer: &mut Writer) {
     writer.length(variables.len());
     for (key, value) in variables {
         writer.bytes(key.as_bytes());

@@ -14,12 +14,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-#[cfg(feature = "start-hook")]
-use crate::image;
 use crate::packet::{self, Absent, Kind, Packet};
 use crate::request::{become_process, encode_error};
 use crate::spawn::{Configuration, Role};
 use crate::wire::Writer;
+#[cfg(feature = "start-hook")]
+use crate::{ending, image};
 use crate::{private, socket, zygote};
 
 /// The name of the token. It contains the version: two incompatible versions of this crate in one program must not take
@@ -126,7 +126,16 @@ fn enter(role: Role, before_main: bool) -> io::Result<std::convert::Infallible> 
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     #[cfg(feature = "start-hook")]
     if before_main {
-        run_other_constructors();
+        let (earlier, later) = other_constructors();
+        if role == Role::Zygote {
+            ending::shorten(earlier);
+        }
+        // The loader will not run them, as the hook does not return to it, and user code relies on them (statics of C++
+        // code, registries of plug-ins).
+        for &constructor in later {
+            // SAFETY: an entry of .init_array after ours, which the loader would have called next in this way.
+            unsafe { image::call_constructor(constructor) };
+        }
     }
     #[cfg(not(feature = "start-hook"))]
     let _ = before_main;
@@ -189,17 +198,16 @@ unsafe fn close_from(first: c_int) {
     }
 }
 
-/// Runs the constructors of the image that stand after this one: the loader will not, as the hook does not return to it,
-/// and user code relies on them (statics of C++ code, registries of plug-ins).
+/// The constructors of the image before the hook and those after it.
 #[cfg(feature = "start-hook")]
-fn run_other_constructors() {
+fn other_constructors() -> (&'static [usize], &'static [usize]) {
     let constructors = image::constructors();
-    let ours = constructors
+    match constructors
         .iter()
-        .position(|&constructor| constructor == HOOK as usize);
-    for &constructor in ours.map_or(&[][..], |position| &constructors[position + 1..]) {
-        // SAFETY: an entry of .init_array after ours, which the loader would have called next in this way.
-        unsafe { image::call_constructor(constructor) };
+        .position(|&constructor| constructor == HOOK as usize)
+    {
+        Some(ours) => (&constructors[..ours], &constructors[ours + 1..]),
+        None => (&[], &[]),
     }
 }
 
@@ -226,9 +234,9 @@ fn serve(role: Role, control: OwnedFd) -> ! {
                 std::process::exit(0);
             }
             match receive(&control, &mut buffer, Kind::Start) {
-                Ok(packet) => {
+                Ok(mut packet) => {
                     drop(control);
-                    become_process(packet, &buffer)
+                    become_process(&mut packet, &buffer)
                 }
                 Err(Absent::NoRoom) => refuse(&io::Error::from_raw_os_error(libc::EMFILE)),
                 Err(_) => std::process::exit(0),

@@ -196,21 +196,45 @@ pub(crate) unsafe fn function_at(offset: u64) -> io::Result<fn()> {
 /// is linked statically and not position-independent, which has no table of that kind.
 #[cfg(feature = "start-hook")]
 pub(crate) fn constructors() -> &'static [usize] {
+    functions(DT_INIT_ARRAY, DT_INIT_ARRAYSZ)
+}
+
+/// Likewise the functions that exit(3) calls last, in the reverse of their order: `DT_FINI_ARRAY`.
+#[cfg(feature = "start-hook")]
+pub(crate) fn destructors() -> &'static [usize] {
+    functions(DT_FINI_ARRAY, DT_FINI_ARRAYSZ)
+}
+
+/// The address at which the loader describes the loaded objects to debuggers.
+#[cfg(feature = "start-hook")]
+pub(crate) fn debug() -> Option<usize> {
+    dynamic_value(DT_DEBUG).filter(|&address| address != 0)
+}
+
+/// What the linker left for the loader under this tag.
+#[cfg(feature = "start-hook")]
+fn dynamic_value(wanted: usize) -> Option<usize> {
     let image = image();
-    let Some(dynamic) = image.dynamic else { return &[] };
-    let (mut table, mut size) = (0, 0);
-    let mut entry: *const [usize; 2] = ptr::with_exposed_provenance(image.base.wrapping_add(dynamic.start));
+    let mut entry: *const [usize; 2] = ptr::with_exposed_provenance(image.base.wrapping_add(image.dynamic?.start));
     loop {
         // SAFETY: the dynamic section is mapped, and it ends with an entry of tag 0.
         let [tag, value] = unsafe { entry.read() };
-        match tag {
-            0 => break,
-            DT_INIT_ARRAY => table = value,
-            DT_INIT_ARRAYSZ => size = value,
-            _ => {}
+        if tag == wanted {
+            return Some(value);
+        }
+        if tag == 0 {
+            return None;
         }
         entry = entry.wrapping_add(1);
     }
+}
+
+/// A table of functions and its size in bytes, by their tags.
+#[cfg(feature = "start-hook")]
+fn functions(table: usize, size: usize) -> &'static [usize] {
+    let (Some(table), Some(size)) = (dynamic_value(table), dynamic_value(size)) else {
+        return &[];
+    };
     // The loader relocates the table's contents, but not the address of the table in the dynamic section.
     match address_at(table as u64, size, align_of::<usize>(), false) {
         // SAFETY: the table is inside of the image and aligned, and nothing changes it once the loader is done.
@@ -222,9 +246,15 @@ pub(crate) fn constructors() -> &'static [usize] {
 }
 
 #[cfg(feature = "start-hook")]
-const DT_INIT_ARRAY: usize = 25;
+mod tags {
+    pub(super) const DT_DEBUG: usize = 21;
+    pub(super) const DT_INIT_ARRAY: usize = 25;
+    pub(super) const DT_FINI_ARRAY: usize = 26;
+    pub(super) const DT_INIT_ARRAYSZ: usize = 27;
+    pub(super) const DT_FINI_ARRAYSZ: usize = 28;
+}
 #[cfg(feature = "start-hook")]
-const DT_INIT_ARRAYSZ: usize = 27;
+use tags::{DT_DEBUG, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_INIT_ARRAY, DT_INIT_ARRAYSZ};
 
 /// Calls a constructor as the loader does.
 ///

@@ -69,6 +69,16 @@ pub(crate) fn replace_stream(fd: BorrowedFd<'_>, stream: RawFd) -> io::Result<()
     check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), stream, 0) }).map(drop)
 }
 
+/// Ends this process at once.
+#[cfg(feature = "start-hook")]
+#[inline(always)]
+pub(crate) fn exit(code: libc::c_int) -> ! {
+    loop {
+        // SAFETY: no pointers.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+}
+
 #[inline(always)]
 pub(crate) fn close(fd: OwnedFd) {
     // SAFETY: the descriptor was this function's.
@@ -77,10 +87,10 @@ pub(crate) fn close(fd: OwnedFd) {
 
 /// Names this thread, which names the process if it is the main thread. The kernel keeps 15 bytes.
 #[inline(always)]
-pub(crate) fn set_name(name: &str) {
+pub(crate) fn set_name(name: &[u8]) {
     let mut buffer = [0_u8; 16];
-    for (to, from) in buffer[..15].iter_mut().zip(name.bytes().filter(|&byte| byte != 0)) {
-        *to = from;
+    for (to, from) in buffer[..15].iter_mut().zip(name.iter().filter(|&&byte| byte != 0)) {
+        *to = *from;
     }
     // SAFETY: the kernel reads a C string, which the last byte ends.
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, buffer.as_ptr()) };

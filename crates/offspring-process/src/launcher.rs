@@ -62,6 +62,7 @@ pub enum StartMethod {
 #[derive(Default)]
 pub struct Launcher {
     method: StartMethod,
+    name: Option<String>,
     settings: Settings,
     stdin: Option<Stdio>,
     stdout: Option<Stdio>,
@@ -77,7 +78,7 @@ impl Launcher {
 
     /// The name that process listings show. The kernel keeps 15 bytes. By default it is the entry point's.
     pub fn name(&mut self, name: &str) -> &mut Self {
-        self.settings.name = Some(name.to_owned());
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -179,7 +180,8 @@ impl Launcher {
             stream(self.stdout.as_ref().unwrap_or(&Stdio::Inherit), stdout.as_fd()),
             stream(self.stderr.as_ref().unwrap_or(&Stdio::Inherit), stderr.as_fd()),
         ];
-        let request = Request::new(entry, &self.settings, streams, payload, descriptors)?;
+        let name = self.name.as_deref().unwrap_or(entry.name());
+        let request = Request::new(entry, name, &self.settings, streams, payload, descriptors)?;
         let child = match self.method {
             StartMethod::Zygote => match zygote::start(&request)? {
                 Some(child) => child,
@@ -267,7 +269,10 @@ impl Launcher {
         if let Some(fd) = stderr {
             nix::unistd::dup2_stderr(fd)?;
         }
-        self.settings.apply_name("");
+        if let Some(name) = &self.name {
+            kernel::set_name(name.as_bytes());
+        }
+        self.settings.apply_interrupt();
         kernel::empty_signal_mask();
         if self.settings.can_fail() {
             request::apply(&self.settings)
@@ -301,7 +306,10 @@ fn count_threads() -> io::Result<usize> {
 impl fmt::Debug for Launcher {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = formatter.debug_struct("Launcher");
-        debug.field("method", &self.method).field("settings", &self.settings);
+        debug
+            .field("method", &self.method)
+            .field("name", &self.name)
+            .field("settings", &self.settings);
         if self.method == StartMethod::Zygote {
             debug.field("zygote", &zygote::describe());
         }

@@ -39,6 +39,9 @@ compile_error!(
 mod catch;
 mod child;
 mod clone;
+mod descriptors;
+#[cfg(feature = "start-hook")]
+mod ending;
 mod entry_point;
 mod environment;
 mod executable;

@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::descriptors::Descriptors;
 use crate::failure::While;
 use crate::socket::{self, MAX_DESCRIPTORS};
 use crate::wire::{Reader, Writer};
 
-/// A body of up to this many bytes travels inside of the message.
-const INLINE: usize = 64 * 1024;
+/// A body of up to this many bytes travels inside of the message. The zygote's clones all get a copy of its buffer.
+const INLINE: usize = 16 * 1024;
 const HEADER: usize = 10;
 
 /// What a message is about.
@@ -48,7 +49,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Packet {
     pub(crate) kind: Kind,
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Descriptors,
     /// Where the body is when it is not in the buffer.
     memfd: Option<OwnedFd>,
     length: usize,
@@ -85,7 +86,7 @@ impl From<Absent> for io::Error {
 impl Packet {
     /// Receives a message into `buffer`, which came from [`buffer`].
     pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<Self, Absent> {
-        let mut descriptors = Vec::new();
+        let mut descriptors = Descriptors::new();
         let received = socket::receive(socket, buffer, &mut descriptors, wait).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Absent::NotYet,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Absent::End,
@@ -100,7 +101,7 @@ impl Packet {
         Self::parse(&buffer[..received.length], descriptors).map_err(Absent::Error)
     }
 
-    fn parse(message: &[u8], mut descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+    fn parse(message: &[u8], mut descriptors: Descriptors) -> io::Result<Self> {
         let mut reader = Reader::new(message);
         let kind = Kind::from_byte(reader.u8()?)?;
         let in_memfd = reader.flag()?;
@@ -239,18 +240,19 @@ mod tests {
             message.extend_from_slice(&length.to_le_bytes());
             message
         };
-        assert!(Packet::parse(&[], Vec::new()).is_err());
-        assert!(Packet::parse(&[99, 0, 0, 0, 0, 0, 0, 0, 0, 0], Vec::new()).is_err());
+        assert!(Packet::parse(&[], Descriptors::new()).is_err());
+        assert!(Packet::parse(&[99, 0, 0, 0, 0, 0, 0, 0, 0, 0], Descriptors::new()).is_err());
         assert!(
-            Packet::parse(&memfd(1), Vec::new()).is_err(),
+            Packet::parse(&memfd(1), Descriptors::new()).is_err(),
             "a body in a memfd that did not come"
         );
         assert!(
-            Packet::parse(&[1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1], Vec::new()).is_err(),
+            Packet::parse(&[1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1], Descriptors::new()).is_err(),
             "a wrong length"
         );
-        let short = sealed(b"abc", b"").unwrap();
-        let mut packet = Packet::parse(&memfd(10), vec![short]).unwrap();
+        let mut short = Descriptors::new();
+        short.push(sealed(b"abc", b"").unwrap());
+        let mut packet = Packet::parse(&memfd(10), short).unwrap();
         assert!(packet.body(&[], &mut Vec::new()).is_err());
     }
 }

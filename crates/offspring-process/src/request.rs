@@ -8,7 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::{process, vec};
+use std::process;
 
 use crate::failure::Failure;
 use crate::packet::{self, Kind, Packet};
@@ -28,6 +28,7 @@ pub(crate) struct Request<'a> {
 impl<'a> Request<'a> {
     pub(crate) fn new(
         entry: &'static EntryPoint,
+        name: &str,
         settings: &Settings,
         streams: [Option<BorrowedFd<'a>>; 3],
         payload: &'a [u8],
@@ -40,6 +41,7 @@ impl<'a> Request<'a> {
         }
         let mut head = Writer::new();
         head.u64(offset);
+        head.bytes(name.as_bytes());
         settings.encode(&mut head);
         for stream in streams {
             head.flag(stream.is_some());
@@ -64,38 +66,34 @@ impl<'a> Request<'a> {
 
 /// Becomes the process that `packet` (received into `buffer`) describes, and exits as it does. This process has one
 /// thread.
-pub(crate) fn become_process(mut packet: Packet, buffer: &[u8]) -> ! {
-    let mut descriptors = std::mem::take(&mut packet.descriptors).into_iter();
+pub(crate) fn become_process(packet: &mut Packet, buffer: &[u8]) -> ! {
     // Before anything else: until the lifeline is armed, a parent that dies is not noticed; once it is, one that died
     // meanwhile has been noticed, too.
-    let Some(Ok(())) = descriptors.next().map(lifeline::arm) else {
+    let Some(Ok(())) = packet.descriptors.next().map(lifeline::arm) else {
         process::exit(PANIC_CODE)
     };
-    match prepare(&mut packet, buffer, descriptors) {
+    match prepare(packet, buffer) {
         Ok((entry, arguments)) => exit_with(|| entry.run(arguments)),
         Err(error) => fail(&error),
     }
 }
 
 #[inline(always)]
-fn prepare(
-    packet: &mut Packet,
-    buffer: &[u8],
-    mut descriptors: vec::IntoIter<OwnedFd>,
-) -> io::Result<(&'static EntryPoint, Arguments)> {
+fn prepare(packet: &mut Packet, buffer: &[u8]) -> io::Result<(&'static EntryPoint, Arguments)> {
     let mut long = Vec::new();
     let mut reader = Reader::new(packet.body(buffer, &mut long)?);
     let offset = reader.u64()?;
     let entry = EntryPoint::at(offset)?;
+    kernel::set_name(reader.bytes()?);
     let settings = Settings::decode(&mut reader)?;
     let mut streams = [None, None, None];
     for stream in &mut streams {
         if reader.flag()? {
-            *stream = Some(descriptors.next().ok_or(io::ErrorKind::InvalidData)?);
+            *stream = Some(packet.descriptors.next().ok_or(io::ErrorKind::InvalidData)?);
         }
     }
     replace_streams(streams)?;
-    settings.apply_name(entry.name());
+    settings.apply_interrupt();
     kernel::empty_signal_mask();
     if settings.can_fail() {
         apply(&settings)?;
@@ -106,13 +104,7 @@ fn prepare(
     } else {
         payload.to_vec()
     };
-    let descriptors = if descriptors.len() == 0 {
-        // Not freed: that would be the first thing to touch the allocator's pages.
-        std::mem::forget(descriptors);
-        Vec::new()
-    } else {
-        descriptors.collect()
-    };
+    let descriptors = packet.descriptors.by_ref().collect();
     Ok((entry, Arguments { payload, descriptors }))
 }
 

@@ -13,7 +13,6 @@ use nix::sys::resource::setrlimit;
 use crate::Resource;
 use crate::environment::Variable;
 use crate::failure::While;
-use crate::kernel;
 use crate::wire::{Reader, Writer};
 
 /// The most processors that any kernel is built for, and a bound for the mask that is sent to it.
@@ -23,7 +22,6 @@ const MASK_WORDS: usize = MAX_CPUS / 64;
 /// What a child changes about itself before it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
-    pub(crate) name: Option<String>,
     pub(crate) ignore_interrupt: bool,
     pub(crate) environment: Vec<Variable>,
     pub(crate) directory: Option<PathBuf>,
@@ -79,7 +77,6 @@ impl Settings {
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.option(self.name.as_deref(), |writer, name| writer.bytes(name.as_bytes()));
         writer.flag(self.ignore_interrupt);
         writer.flag(self.can_fail());
         if !self.can_fail() {
@@ -109,7 +106,6 @@ impl Settings {
     #[inline(always)]
     pub(crate) fn decode(reader: &mut Reader<'_>) -> io::Result<Self> {
         let mut settings = Self {
-            name: reader.option(|reader| Ok(reader.text()?.to_owned()))?,
             ignore_interrupt: reader.flag()?,
             ..Self::default()
         };
@@ -181,9 +177,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes the name for the process list and sets the disposition of SIGINT; neither can fail.
-    pub(crate) fn apply_name(&self, default: &str) {
-        kernel::set_name(self.name.as_deref().unwrap_or(default));
+    /// Sets the disposition of SIGINT, which cannot fail.
+    pub(crate) fn apply_interrupt(&self) {
         if self.ignore_interrupt {
             // SAFETY: ignoring a signal installs no handler.
             unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
@@ -220,7 +215,6 @@ mod tests {
     #[test]
     fn settings_survive_their_encoding() {
         let settings = Settings {
-            name: Some("name".into()),
             ignore_interrupt: true,
             environment: vec![
                 Variable::Clear,

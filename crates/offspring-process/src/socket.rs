@@ -11,6 +11,8 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::sys::time::TimeVal;
 
+use crate::descriptors::Descriptors;
+
 /// The most descriptors the kernel passes with one message (`SCM_MAX_FD`).
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
@@ -97,11 +99,11 @@ pub(crate) struct Received {
     pub(crate) descriptors_lost: bool,
 }
 
-/// Receives one message into `buffer`, and its descriptors, CLOEXEC, at the end of `descriptors`.
+/// Receives one message into `buffer`, and its descriptors, CLOEXEC, into `descriptors`.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
-    descriptors: &mut Vec<OwnedFd>,
+    descriptors: &mut Descriptors,
     wait: bool,
 ) -> io::Result<Received> {
     let mut control = [0_u64; CONTROL_WORDS];
@@ -127,7 +129,6 @@ pub(crate) fn receive(
             return Err(error);
         }
     };
-    let before = descriptors.len();
     // SAFETY: the kernel filled in the control messages; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside of them, and each
     // descriptor in an SCM_RIGHTS message is new and nobody else's.
     unsafe {
@@ -146,10 +147,10 @@ pub(crate) fn receive(
     }
     let descriptors_lost = message.msg_flags & libc::MSG_CTRUNC != 0;
     if descriptors_lost {
-        descriptors.truncate(before);
+        *descriptors = Descriptors::new();
     }
     if message.msg_flags & libc::MSG_TRUNC != 0 {
-        descriptors.truncate(before);
+        *descriptors = Descriptors::new();
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "malformed message: it is longer than allowed",
@@ -198,12 +199,13 @@ mod tests {
         )
         .unwrap();
         drop(three);
-        let mut descriptors = Vec::new();
+        let mut descriptors = Descriptors::new();
         let mut buffer = [0; 16];
         let received = receive(two.as_fd(), &mut buffer, &mut descriptors, true).unwrap();
         assert_eq!(&buffer[..received.length], b"hello");
-        assert!(is_packet_socket(descriptors[0].as_fd()));
-        send(descriptors[0].as_fd(), &[IoSlice::new(b"x")], &[]).unwrap();
+        let passed = descriptors.next().unwrap();
+        assert!(is_packet_socket(passed.as_fd()));
+        send(passed.as_fd(), &[IoSlice::new(b"x")], &[]).unwrap();
         assert_eq!(
             receive(four.as_fd(), &mut buffer, &mut descriptors, true)
                 .unwrap()
@@ -224,7 +226,7 @@ mod tests {
         let (one, two) = pair().unwrap();
         let many = vec![one.as_fd(); MAX_DESCRIPTORS];
         send(one.as_fd(), &[IoSlice::new(b"x")], &many).unwrap();
-        let mut descriptors = Vec::new();
+        let mut descriptors = Descriptors::new();
         receive(two.as_fd(), &mut [0; 4], &mut descriptors, true).unwrap();
         assert_eq!(descriptors.len(), MAX_DESCRIPTORS);
         let many = vec![one.as_fd(); MAX_DESCRIPTORS + 1];
@@ -235,7 +237,7 @@ mod tests {
     fn a_message_that_is_too_long_is_refused() {
         let (one, two) = pair().unwrap();
         send(one.as_fd(), &[IoSlice::new(b"hello")], &[]).unwrap();
-        assert!(receive(two.as_fd(), &mut [0; 4], &mut Vec::new(), true).is_err());
+        assert!(receive(two.as_fd(), &mut [0; 4], &mut Descriptors::new(), true).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(!is_packet_socket(file.as_fd()));
     }

@@ -9,7 +9,7 @@ pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
     pub(crate) fn new() -> Self {
-        Self(Vec::with_capacity(256))
+        Self::default()
     }
 
     pub(crate) fn u8(&mut self, value: u8) {
@@ -20,6 +20,7 @@ impl Writer {
         self.0.push(u8::from(value));
     }
 
+    #[cfg(test)]
     pub(crate) fn u32(&mut self, value: u32) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }

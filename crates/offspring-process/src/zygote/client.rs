@@ -1,5 +1,7 @@
 //! This process's side of its zygote.
 
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,7 +59,7 @@ struct Zygote {
     control: PrivateFd,
     slot: Slot,
     /// The environment and directory it has now, which its next clone will have.
-    environment: Option<u64>,
+    environment: Option<Vec<(OsString, OsString)>>,
     directory: Option<PathBuf>,
     buffer: Vec<u8>,
 }
@@ -332,9 +334,9 @@ impl Zygote {
 
     /// Gives the zygote this process's environment and current directory if it has others.
     fn synchronise(&mut self) -> Result<(), Trouble> {
-        let directory = std::env::current_dir().ok();
-        let environment = environment::hash();
-        let new_environment = self.environment != Some(environment);
+        let directory = env::current_dir().ok();
+        let environment: Vec<_> = env::vars_os().collect();
+        let new_environment = self.environment.as_ref() != Some(&environment);
         // A directory that was deleted has no path: then it is passed as a descriptor, each time.
         let new_directory = directory.is_none() || directory != self.directory;
         if !new_environment && !new_directory {
@@ -353,7 +355,9 @@ impl Zygote {
             );
             descriptor = Some(opened.during("cannot open the current directory")?);
         }
-        body.option(new_environment.then_some(()), |body, ()| environment::encode(body));
+        body.option(new_environment.then_some(()), |body, ()| {
+            environment::encode(&environment, body);
+        });
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
         match packet::send(self.control.as_fd(), Kind::Adopt, &body, &[], &descriptors) {
             Ok(()) => {}

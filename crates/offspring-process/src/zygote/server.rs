@@ -35,7 +35,7 @@ pub(crate) fn check_not_preloading() -> io::Result<()> {
 
 /// Serves requests until the other end of `control` is closed.
 pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: Vec<u8>) -> ! {
-    kernel::set_name("zygote");
+    kernel::set_name(b"zygote");
     // Ctrl-C reaches the whole foreground group, but it is the root that decides when the zygote goes. Blocked and not
     // ignored: a clone that has not yet got its own mask keeps such a signal until then and is not spared it.
     let mut keyboard = SigSet::empty();
@@ -80,26 +80,26 @@ pub(crate) fn serve(control: OwnedFd, configuration: Configuration, mut buffer: 
     catch::install_hook();
     loop {
         match Packet::receive(control.as_fd(), &mut buffer, true) {
-            Ok(packet) => match packet.kind {
+            Ok(mut packet) => match packet.kind {
                 Kind::Start => {
                     // SAFETY: this process has one thread, this one, which also made the cloner.
                     match unsafe { cloner.clone() } {
                         Ok(Cloned::Child) => {
                             // The clone must not hide the zygote's death from the client.
                             kernel::close(control);
-                            become_process(packet, &buffer)
+                            become_process(&mut packet, &buffer)
                         }
                         Ok(Cloned::Parent { pid, pidfd }) => {
-                            let mut body = Writer::new();
-                            body.u32(pid);
-                            if packet::send(control.as_fd(), Kind::Done, &body, &[], &[pidfd.as_fd()]).is_err() {
+                            let pid = pid.to_le_bytes();
+                            let pidfd = [pidfd.as_fd()];
+                            if packet::send(control.as_fd(), Kind::Done, &Writer::new(), &pid, &pidfd).is_err() {
                                 break;
                             }
                         }
                         Err(error) => refuse(&control, "cannot start a process", error),
                     }
                 }
-                Kind::Adopt => match adopt(packet, &buffer) {
+                Kind::Adopt => match adopt(&mut packet, &buffer) {
                     Ok(()) => answer(&control, Kind::Done, &Writer::new()),
                     Err(error) => answer(&control, Kind::Failed, &encode_error(&error)),
                 },
@@ -145,7 +145,7 @@ fn preload(offsets: &[u64]) -> io::Result<()> {
 }
 
 /// Takes over the client's environment or current directory; its next clones have them.
-fn adopt(mut packet: Packet, buffer: &[u8]) -> io::Result<()> {
+fn adopt(packet: &mut Packet, buffer: &[u8]) -> io::Result<()> {
     let descriptor = packet.descriptors.pop();
     let mut long = Vec::new();
     let mut reader = Reader::new(packet.body(buffer, &mut long)?);

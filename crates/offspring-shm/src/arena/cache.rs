@@ -5,16 +5,21 @@
 //! makes a cached operation one atomic exchange, and a lock that was copied by `fork` while somebody held it harmless.
 
 // UNSAFETY: a shelf's contents are accessed under its own flag.
-#![expect(unsafe_code, reason = "a cell guarded by a try-lock")]
+#![expect(unsafe_code, reason = "cells guarded by try-locks, in pages of their own")]
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
+use std::io;
+use std::slice;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use memmap2::{MmapOptions, MmapRaw};
 
 use super::geometry::{CLASSES, class_size};
 
 const SHARDS: usize = 8;
+const COUNT: usize = SHARDS * CLASSES;
 /// The most blocks on a shelf.
 const DEPTH: usize = 32;
 /// The most bytes on a shelf, except that two blocks of every size are kept.
@@ -22,7 +27,8 @@ const BYTES: usize = 256 << 10;
 
 /// Shelves of free blocks: one for each size in each of a few shards.
 pub(super) struct Cache {
-    shelves: Box<[Shelf]>,
+    /// Pages of its own, and not a box: an allocator clears what is to be aligned like this by touching it.
+    pages: MmapRaw,
 }
 
 #[repr(align(64))]
@@ -53,12 +59,19 @@ impl Overflow {
 }
 
 impl Cache {
-    pub(super) fn new() -> Self {
-        // Zeroed memory is an empty cache, and untouched pages cost nothing.
-        let shelves = Box::<[Shelf]>::new_zeroed_slice(SHARDS * CLASSES);
-        // SAFETY: all zero is a shelf that is not busy and has no blocks.
-        let shelves = unsafe { shelves.assume_init() };
-        Self { shelves }
+    /// An empty cache. What is not used of it takes no memory.
+    ///
+    /// # Errors
+    /// When there is no address space.
+    pub(super) fn new() -> io::Result<Self> {
+        let pages = MmapOptions::new().len(size_of::<[Shelf; COUNT]>()).map_anon()?;
+        Ok(Self { pages: pages.into() })
+    }
+
+    fn shelves(&self) -> &[Shelf] {
+        // SAFETY: the pages are this value's own, long enough, and aligned as pages are; all zero, as they are at first, is
+        // a shelf that is not busy and has no blocks.
+        unsafe { slice::from_raw_parts(self.pages.as_ptr().cast(), COUNT) }
     }
 
     /// The most blocks of a class that a shelf keeps.
@@ -100,7 +113,7 @@ impl Cache {
 
     /// Takes everything out that no other thread is at.
     pub(super) fn drain(&self, mut take: impl FnMut(usize, u64)) {
-        for (place, shelf) in self.shelves.iter().enumerate() {
+        for (place, shelf) in self.shelves().iter().enumerate() {
             let all = shelf.with(|stack| stack.take_oldest(stack.len));
             for &block in all.iter().flat_map(Overflow::blocks) {
                 take(place % CLASSES, block);
@@ -113,7 +126,7 @@ impl Cache {
     /// # Safety
     /// No other thread uses the cache.
     pub(super) unsafe fn forget(&self) {
-        for shelf in &self.shelves {
+        for shelf in self.shelves() {
             // SAFETY: no other thread uses the cache, so nobody is at the stack, whatever `busy` says.
             unsafe { (*shelf.stack.get()).len = 0 };
             shelf.busy.store(false, Release); // PAIRS: shelf
@@ -121,7 +134,7 @@ impl Cache {
     }
 
     fn shelf(&self, shard: usize, class: usize) -> &Shelf {
-        &self.shelves[shard * CLASSES + class]
+        &self.shelves()[shard * CLASSES + class]
     }
 }
 
@@ -182,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_last_block_comes_first_and_the_oldest_overflow() {
-        let cache = Cache::new();
+        let cache = Cache::new().unwrap();
         let depth = Cache::depth(0) as u64;
         for block in 1..=depth {
             assert!(cache.push(0, block).is_none());
@@ -200,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_busy_shelf_is_not_waited_for() {
-        let cache = Cache::new();
+        let cache = Cache::new().unwrap();
         cache.shelf(shard(), 3).busy.store(true, Relaxed);
         assert_eq!(cache.pop(3), None);
         assert_eq!(cache.push(3, 9).unwrap().blocks(), [9]);

@@ -97,7 +97,8 @@ impl Arena {
         let geometry = Geometry::new(capacity.div_ceil(CHUNK))?;
         let segment = Segment::anonymous("offspring-arena", geometry.total)?;
         segment.reserve(0..4096)?;
-        let arena = Self::over(segment, geometry)?;
+        let mapping = segment.map()?;
+        let arena = Self::over(segment, mapping, geometry)?;
         arena.header(header::LAYOUT).store(layout_hash(), Relaxed);
         arena.header(header::CHUNKS).store(geometry.chunks as u64, Relaxed);
         arena.header(header::WATERMARK).store(WATERMARK, Relaxed);
@@ -131,12 +132,10 @@ impl Arena {
         let layout = mapping.atomic(header::LAYOUT).load(Relaxed);
         let chunks = mapping.atomic(header::CHUNKS).load(Relaxed);
         let geometry = Geometry::of(magic, layout, chunks, segment.len())?;
-        drop(mapping);
-        Self::over(segment, geometry)
+        Self::over(segment, mapping, geometry)
     }
 
-    fn over(segment: Segment, geometry: Geometry) -> io::Result<Self> {
-        let mapping = segment.map()?;
+    fn over(segment: Segment, mapping: Mapping, geometry: Geometry) -> io::Result<Self> {
         // A core dump of gigabytes helps nobody; a kernel that cannot leave it out writes it.
         let _ = mapping.exclude_from_dumps();
         Ok(Self {
@@ -144,7 +143,7 @@ impl Arena {
             mapping,
             geometry,
             home: AtomicU32::new(0),
-            cache: Cache::new(),
+            cache: Cache::new()?,
             here: [const { AtomicUsize::new(usize::MAX) }; CLASSES],
             cursors: [const { AtomicUsize::new(0) }; CLASSES],
         })
@@ -364,8 +363,11 @@ impl Arena {
     /// # Safety
     /// `owner` was reserved for this process, and no other thread uses the arena now.
     pub(crate) unsafe fn settle(&self, owner: Owner) {
-        // SAFETY: no other thread uses the arena.
-        unsafe { self.cache.forget() };
+        // Where there was no owner nothing was cached, and to look for it would touch every page of the cache.
+        if self.home().is_some() {
+            // SAFETY: no other thread uses the arena.
+            unsafe { self.cache.forget() };
+        }
         self.home.store(owner.raw(), Relaxed);
     }
 
