@@ -7,10 +7,12 @@ mod look;
 mod place;
 mod position;
 mod ring;
+mod steps;
 mod waiting;
 mod word;
 
 pub use place::Place;
 pub use position::Position;
 pub use ring::{Blocked, Ring, Taken};
+use steps::Steps;
 pub use waiting::{Ended, Waiting};
