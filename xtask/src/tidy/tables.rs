@@ -125,6 +125,7 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/src/port.rs",
     "crates/offspring-queue/src/sink.rs",
     "crates/offspring-queue/src/view.rs",
+    "crates/offspring-queue/tests/parcel.rs",
     "crates/offspring-queue/tests/support/mod.rs",
     "crates/offspring-shm/src/arena/cache.rs",
     "crates/offspring-shm/src/arena/mod.rs",
