@@ -27,6 +27,9 @@ compile_error!("offspring runs on Linux only: it is built on futexes, memfds and
 mod core;
 mod decode;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod joinable;
 mod letter;
 mod message;

@@ -10,6 +10,8 @@ mod slice;
 mod value;
 
 pub use handle::Handle;
+#[cfg(feature = "fuzzing")]
+pub(crate) use record::Record;
 pub use slice::SharedSlice;
 pub use value::Shared;
 
