@@ -9,7 +9,7 @@ pub(super) struct Steps(u64);
 impl Steps {
     #[inline]
     pub(super) const fn new(slots: u32) -> Self {
-        Self((1 << 20) + 4 * slots as u64)
+        Self((1 << 16) + 4 * slots as u64)
     }
 
     /// Counts one more.
