@@ -125,6 +125,15 @@ const EXAMPLES: &[Example] = &[
         expected: Expected::Lines(&["256 MiB went to another process"]),
         writes: None,
     },
+    Example {
+        name: "connection",
+        arguments: &[],
+        expected: Expected::Lines(&[
+            "LICENSE-MIT begins: MIT License",
+            "no Cargo.lock: it is not open to all",
+        ]),
+        writes: None,
+    },
 ];
 
 /// Builds the examples with optimisation and checks the output of each.

@@ -31,6 +31,11 @@ const SUITES: &[Suite] = &[
         test: "torture",
     },
     Suite {
+        name: "connections",
+        package: "offspring-queue",
+        test: "connection_torture",
+    },
+    Suite {
         name: "pool",
         package: "offspring-pool",
         test: "torture",

@@ -16,14 +16,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Processes that are not of the family meet over a socket: see [`connection`].
+//!
 //! # Trust
 //!
 //! The bytes of a parcel are read without validation: they were written by this program's own image, and a parcel is
-//! handed over only when its writer is done with it. [`Parcel::check`] validates for those who want to know.
+//! handed over only when its writer is done with it. [`Parcel::check`] validates for those who want to know. What comes over
+//! a [`Connection`] is always validated.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
 
+pub mod connection;
 mod core;
 mod decode;
 mod error;
@@ -49,6 +53,7 @@ mod transit;
 mod travel;
 mod view;
 
+pub use connection::{Client, Connection, Listener};
 pub use decode::{decode, decode_slice, is_copied};
 pub use error::{DecodeError, EncodeError};
 pub use joinable::{JoinError, JoinableQueue, Task, TaskReceiver};

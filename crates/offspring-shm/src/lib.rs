@@ -55,5 +55,5 @@ pub use mapping::Mapping;
 pub use out_of_memory::OutOfMemory;
 pub use owner::Owner;
 pub use segment::Segment;
-pub use shared::{Handle, Shared, SharedSlice};
+pub use shared::{Handle, Shared, SharedSlice, outside_family};
 pub use shm_safe::ShmSafe;

@@ -33,6 +33,7 @@
 //! | messages between any number of processes | [`Queue`] |
 //! | work that is known to be done | [`JoinableQueue`] |
 //! | messages between processes that run side by side | [`Queue`], [`Sender`], [`Receiver`] |
+//! | messages, files and memory to and from a process of another program | [`Listener`], [`Client`], [`Connection`] |
 //! | a value read where it lies, not rebuilt | a function of `&Archived<T>`, [`Pool::map_views`] |
 //!
 //! Each layer is a crate of its own, re-exported here: [`process`] (fork, exec, the zygote, pidfds), [`shm`]
@@ -53,7 +54,10 @@ pub use offspring_pool::{
     ProcessHandle, Result, StillRunning, TaskFn, Views, active_children, current, parent,
 };
 pub use offspring_process::{ExitStatus, Launcher, Panic, Resource, StartMethod, Stdio};
-pub use offspring_queue::{JoinableQueue, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View, rkyv};
+pub use offspring_queue::{
+    Client, Connection, JoinableQueue, Listener, Message, Parcel, Queue, Receiver, Sender, Task, TaskReceiver, View,
+    rkyv,
+};
 pub use offspring_shm::{Shared, SharedSlice, ShmSafe};
 pub use offspring_sync::{
     Barrier, BarrierError, BarrierWaitResult, BoundedSemaphore, Condvar, CountingSemaphore, Event, LockError, Mutex,
@@ -64,6 +68,7 @@ pub use offspring_sync::{
 pub use offspring_pool as pool;
 pub use offspring_process as process;
 pub use offspring_queue as queue;
+pub use offspring_queue::connection;
 pub use offspring_shm as shm;
 pub use offspring_sync as sync;
 

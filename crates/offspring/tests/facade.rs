@@ -136,3 +136,19 @@ fn the_crates_below_are_the_same_ones() {
         assert_eq!(below::length(&SharedSlice::from_slice(&[1_u8, 2]).unwrap()), 2);
     });
 }
+
+/// Processes that are not of the family need the facade alone, too.
+#[test]
+fn a_connection_of_the_users_own_types() {
+    alone(|| {
+        let listener = offspring::Listener::builder().key(b"key").bind_temporary().unwrap();
+        let address = listener.address().clone();
+        let client = std::thread::spawn(move || {
+            let mut connection = offspring::Client::new().key(b"key").connect(address).unwrap();
+            connection.send(&jobs()).unwrap();
+        });
+        let mut connection: offspring::Connection = listener.accept().unwrap();
+        assert_eq!(connection.recv::<Vec<Job>>().unwrap(), jobs());
+        client.join().unwrap();
+    });
+}

@@ -43,7 +43,7 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
 pub(super) const FOR_TESTS: &[&str] = &["offspring-testing", "offspring-process"];
 
 /// The external crates a library may depend on; tests, examples and benches are free.
-pub(super) const EXTERNAL: &[&str] = &["libc", "loom", "memmap2", "nix", "parking_lot", "rkyv"];
+pub(super) const EXTERNAL: &[&str] = &["hmac", "libc", "loom", "memmap2", "nix", "parking_lot", "rkyv", "sha2"];
 
 /// What a single crate may use besides.
 pub(super) const EXTERNAL_OF_ONE: &[(&str, &str)] = &[("offspring-fuzz", "libfuzzer-sys")];
@@ -139,6 +139,8 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-process/tests/sandbox.rs",
     "crates/offspring-process/tests/settings.rs",
     "crates/offspring-process/tests/zygote.rs",
+    "crates/offspring-queue/src/connection/message.rs",
+    "crates/offspring-queue/src/connection/nonce.rs",
     "crates/offspring-queue/src/core.rs",
     "crates/offspring-queue/src/decode.rs",
     "crates/offspring-queue/src/fuzzing.rs",
@@ -147,6 +149,8 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/src/port.rs",
     "crates/offspring-queue/src/sink.rs",
     "crates/offspring-queue/src/view.rs",
+    "crates/offspring-queue/tests/connection_signals.rs",
+    "crates/offspring-queue/tests/connection_strangers.rs",
     "crates/offspring-queue/tests/parcel.rs",
     "crates/offspring-queue/tests/support/mod.rs",
     "crates/offspring-shm/src/arena/cache.rs",

@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::record::Record;
-use super::registry;
+use super::{outside, registry};
 use crate::{Arena, Block, Handle, Owner, ShmSafe, family, fork_guard};
 
 /// A handle to a value in this process, counted in its registry.
@@ -97,6 +97,7 @@ impl Drop for Draft {
 
 impl Hold {
     pub(super) fn attach<T: ShmSafe>(handle: &Handle, layout: u64) -> io::Result<Self> {
+        outside::check()?;
         let (arena, me) = (family::arena()?, family::me()?);
         let record = registry::attach(arena, me, handle)?;
         // From here on the drop of `hold` takes the count back.
@@ -165,6 +166,7 @@ impl Hold {
     }
 
     pub(super) fn to_handle(&self) -> Handle {
+        outside::meet();
         match Record::at(self.arena, self.number) {
             Some(record) => record.handle(),
             None => Handle {

@@ -4,12 +4,14 @@ mod handle;
 mod hold;
 #[cfg(feature = "rkyv")]
 mod message;
+mod outside;
 mod record;
 mod registry;
 mod slice;
 mod value;
 
 pub use handle::Handle;
+pub use outside::outside_family;
 #[cfg(feature = "fuzzing")]
 pub(crate) use record::Record;
 pub use slice::SharedSlice;
