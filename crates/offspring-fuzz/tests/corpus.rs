@@ -55,4 +55,4 @@ macro_rules! replays {
     };
 }
 
-replays!(arena image locks membership packet parcel pool queue_handle report request ring segment shared);
+replays!(arena connection image locks membership packet parcel pool queue_handle report request ring segment shared);

@@ -1,4 +1,5 @@
 mod arena;
+mod connection;
 mod image;
 mod locks;
 mod membership;
@@ -19,6 +20,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "arena",
         run: arena::run,
+    },
+    Target {
+        name: "connection",
+        run: connection::run,
     },
     Target {
         name: "image",
