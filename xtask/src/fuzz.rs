@@ -153,7 +153,7 @@ impl Fuzz<'_> {
         fs::remove_dir_all(&all).map_err(failed)?;
         fs::rename(&kept, &all).map_err(failed)?;
         fs::create_dir(&kept).map_err(failed)?;
-        let merge = ["-merge=1".to_owned(), "-max_len=512".to_owned()];
+        let merge = ["-set_cover_merge=1", "-use_counters=0", "-max_len=512"].map(str::to_owned);
         self.call(&[&kept, &all, &found], &merge)?;
         let files = fs::read_dir(&kept).map_err(failed)?.count();
         Ok(format!("{files} inputs are kept"))

@@ -81,8 +81,6 @@ fn a_root_that_cannot_be_is_refused() {
         std::mem::forget(erased);
     }
     // SAFETY: as it was given away.
-    assert_eq!(
-        unsafe { Parcel::<u64>::from_raw(arena, block, root) }.decode().unwrap(),
-        7
-    );
+    let parcel = unsafe { Parcel::<u64>::from_raw(arena, block, root) };
+    assert_eq!(parcel.decode().unwrap(), 7);
 }
