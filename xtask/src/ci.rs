@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::cargo::Cargo;
 use crate::workspace::Workspace;
-use crate::{Outcome, examples, stress, tidy};
+use crate::{Outcome, examples, fuzz, stress, tidy};
 
 /// A step either is one call of cargo, or does more and is repeated through xtask.
 enum Step {
@@ -85,6 +85,7 @@ fn steps(workspace: &Workspace) -> Vec<(String, Step)> {
             add(&format!("loom-{}", package.name), Step::Cargo(call));
         }
     }
+    add("fuzz", Step::Own(fuzz::short));
     add("stress", Step::Own(|_| stress::short()));
     steps
 }

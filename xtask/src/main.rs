@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod examples;
+mod fuzz;
 mod source;
 mod stress;
 mod tidy;
@@ -21,6 +22,9 @@ usage: cargo xtask COMMAND
                        ours and the peers' side by side; suites: process, pool, locks, memory, all
   stress [SUITE...] [--seconds N] [--seed S]
                        processes killed at random moments; without names, all suites
+  fuzz [TARGET...] [--seconds N] [--minimise]
+                       decoders of shared and received bytes against what a fuzzer makes up; --minimise makes the
+                       corpus that is kept as small as it can be, with what was found
 ";
 
 /// A command that failed has said why; the text is the last line.
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         Some((&"tidy", [])) => tidy::run(),
         Some((&"bench", rest)) => bench::run(rest),
         Some((&"stress", rest)) => stress::run(rest),
+        Some((&"fuzz", rest)) => fuzz::run(rest),
         Some((&("help" | "--help" | "-h"), _)) => {
             print!("{USAGE}");
             Ok(())

@@ -20,6 +20,9 @@
 compile_error!("offspring runs on Linux only: it is built on futexes, memfds and pidfds");
 
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kin;
 mod ours;
 mod pool;

@@ -59,11 +59,7 @@ impl Start {
     /// # Errors
     /// When it cannot be started; the tag has been given back then.
     pub(crate) fn launch(&self, launcher: &Launcher, entry: &'static EntryPoint, owner: Owner) -> io::Result<Child> {
-        let words = [u64::from(owner.raw())].into_iter().chain(self.words);
-        let mut payload: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-        payload.extend_from_slice(self.names.own.as_bytes());
-        payload.push(0);
-        payload.extend_from_slice(self.names.parent.as_bytes());
+        let payload = self.encode(owner);
         let started = family::arena().and_then(|arena| launcher.start(entry, &payload, &[arena.as_fd()]));
         if started.is_err() {
             release(owner);
@@ -71,14 +67,18 @@ impl Start {
         started
     }
 
-    /// Joins the family in a process that was just started.
-    ///
-    /// # Errors
-    /// When what was sent is not what [`launch`](Self::launch) sends, or the arena cannot be mapped.
-    pub(crate) fn receive(arguments: &mut Arguments) -> io::Result<Self> {
-        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("bad start message: {what}"));
-        let (words, names) = arguments
-            .payload
+    pub(crate) fn encode(&self, owner: Owner) -> Vec<u8> {
+        let words = [u64::from(owner.raw())].into_iter().chain(self.words);
+        let mut payload: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        payload.extend_from_slice(self.names.own.as_bytes());
+        payload.push(0);
+        payload.extend_from_slice(self.names.parent.as_bytes());
+        payload
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(crate) fn decode(payload: &[u8]) -> io::Result<(Owner, Self)> {
+        let (words, names) = payload
             .split_at_checked(WORDS * 8)
             .ok_or_else(|| invalid("it is too short"))?;
         let (words, _) = words.as_chunks::<8>();
@@ -92,13 +92,27 @@ impl Start {
             own: own.to_string(),
             parent: parent.to_string(),
         };
+        Ok((owner, Self { words, names }))
+    }
+
+    /// Joins the family in a process that was just started.
+    ///
+    /// # Errors
+    /// When what was sent is not what [`launch`](Self::launch) sends, or the arena cannot be mapped.
+    pub(crate) fn receive(arguments: &mut Arguments) -> io::Result<Self> {
+        let (owner, start) = Self::decode(&arguments.payload)?;
         if arguments.descriptors.is_empty() {
             return Err(invalid("it came without the arena"));
         }
         // SAFETY: the parent reserved the tag for the process that it sent it to, which has just begun.
         unsafe { family::adopt(arguments.descriptors.remove(0), owner)? };
-        NAMES.get_or_init(|| names.clone());
-        Ok(Self { words, names })
+        NAMES.get_or_init(|| start.names.clone());
+        Ok(start)
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn into_names(self) -> Names {
+        self.names
     }
 
     /// Joins the family in a process that was just forked.
@@ -114,6 +128,10 @@ impl Start {
         NAMES.get_or_init(|| self.names);
         Ok(())
     }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("bad start message: {what}"))
 }
 
 /// The tag of a process that came as a word of a message.

@@ -21,18 +21,11 @@ pub(crate) enum Variable {
 impl Variable {
     /// Refuses names and values that cannot be.
     pub(crate) fn validate(&self) -> io::Result<()> {
-        let (key, value) = match self {
-            Self::Clear => return Ok(()),
-            Self::Set(key, value) => (key, value.as_bytes()),
-            Self::Remove(key) => (key, &[][..]),
-        };
-        if key.is_empty() || key.as_bytes().contains(&b'=') || key.as_bytes().contains(&0) || value.contains(&0) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("environment variable {key:?} has an impossible name or value"),
-            ));
+        match self {
+            Self::Clear => Ok(()),
+            Self::Set(key, value) => check(key, value),
+            Self::Remove(key) => check(key, OsStr::new("")),
         }
-        Ok(())
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
@@ -56,7 +49,12 @@ impl Variable {
             0 => Self::Clear,
             1 => Self::Set(text(reader)?, text(reader)?),
             2 => Self::Remove(text(reader)?),
-            _ => return Err(io::ErrorKind::InvalidData.into()),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "malformed message: a change of the environment is of no known kind",
+                ));
+            }
         })
     }
 
@@ -77,6 +75,18 @@ impl Variable {
     }
 }
 
+/// Refuses what `set_var` would not take.
+fn check(key: &OsStr, value: &OsStr) -> io::Result<()> {
+    let (name, value) = (key.as_bytes(), value.as_bytes());
+    if name.is_empty() || name.contains(&b'=') || name.contains(&0) || value.contains(&0) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("environment variable {key:?} has an impossible name or value"),
+        ));
+    }
+    Ok(())
+}
+
 /// Writes down a whole environment.
 pub(crate) fn encode(variables: &[(OsString, OsString)], writer: &mut Writer) {
     writer.length(variables.len());
@@ -86,16 +96,20 @@ pub(crate) fn encode(variables: &[(OsString, OsString)], writer: &mut Writer) {
     }
 }
 
+/// Reads what [`encode`] wrote down.
+pub(crate) fn decode<'a>(reader: &mut Reader<'a>) -> io::Result<Vec<(&'a OsStr, &'a OsStr)>> {
+    (0..reader.count(16)?)
+        .map(|_| Ok((OsStr::from_bytes(reader.bytes()?), OsStr::from_bytes(reader.bytes()?))))
+        .collect()
+}
+
 /// Replaces this process's environment by one that [`encode`] wrote down in another.
 ///
 /// # Safety
 ///
 /// This process has one thread.
 pub(crate) unsafe fn replace(reader: &mut Reader<'_>) -> io::Result<()> {
-    let mut wanted = Vec::new();
-    for _ in 0..reader.count(16)? {
-        wanted.push((OsStr::from_bytes(reader.bytes()?), OsStr::from_bytes(reader.bytes()?)));
-    }
+    let mut wanted = decode(reader)?;
     for (key, value) in env::vars_os() {
         match wanted.iter().position(|&(name, _)| name == key) {
             Some(index) if wanted[index].1 == value => drop(wanted.swap_remove(index)),
@@ -105,8 +119,9 @@ pub(crate) unsafe fn replace(reader: &mut Reader<'_>) -> io::Result<()> {
         }
     }
     for (key, value) in wanted {
-        // SAFETY: as above. The names come from the standard library of another process of this program, which yields
-        // none that `set_var` would refuse.
+        // `set_var` panics on what it refuses. Strange names that both processes inherited are not among these.
+        check(key, value)?;
+        // SAFETY: as above.
         unsafe { env::set_var(key, value) };
     }
     Ok(())

@@ -48,6 +48,9 @@ mod executable;
 mod exit_status;
 mod failure;
 mod fork;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hook;
 pub mod image;
 mod kernel;

@@ -133,14 +133,17 @@ impl Packet {
 
 #[cold]
 fn read_body(memfd: OwnedFd, length: usize, long: &mut Vec<u8>) -> io::Result<&[u8]> {
+    let file = File::from(memfd);
+    let too_short = || io::Error::new(io::ErrorKind::InvalidData, "malformed message: its body is too short");
+    // Before memory is taken for it, and before a read: what is no file has no length, and would keep the reader waiting.
+    if file.metadata()?.len() < length as u64 {
+        return Err(too_short());
+    }
     long.try_reserve_exact(length)
         .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "not enough memory for a message"))?;
-    File::from(memfd).take(length as u64).read_to_end(long)?;
+    file.take(length as u64).read_to_end(long)?;
     if long.len() != length {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "malformed message: its body is too short",
-        ));
+        return Err(too_short());
     }
     Ok(long)
 }
@@ -193,7 +196,7 @@ pub(crate) fn too_many_descriptors() -> io::Error {
     )
 }
 
-fn sealed(head: &[u8], tail: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn sealed(head: &[u8], tail: &[u8]) -> io::Result<OwnedFd> {
     let memfd = memfd_create(
         c"offspring-message",
         MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
@@ -254,5 +257,14 @@ mod tests {
         short.push(sealed(b"abc", b"").unwrap());
         let mut packet = Packet::parse(&memfd(10), short).unwrap();
         assert!(packet.body(&[], &mut Vec::new()).is_err());
+        // A length that is a lie takes no memory; a descriptor that never ends keeps nobody waiting.
+        for (length, not_a_body) in [(1 << 40, sealed(b"abc", b"").unwrap()), (1, socket::pair().unwrap().0)] {
+            let mut came = Descriptors::new();
+            came.push(not_a_body);
+            let mut packet = Packet::parse(&memfd(length), came).unwrap();
+            let mut long = Vec::new();
+            assert!(packet.body(&[], &mut long).is_err());
+            assert_eq!(long.capacity(), 0);
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Settings {
         let path = |reader: &mut Reader<'_>| Ok(PathBuf::from(OsStr::from_bytes(reader.bytes()?)));
         settings.directory = reader.option(path)?;
         for _ in 0..reader.count(17)? {
-            let resource = Resource::from_byte(reader.u8()?).ok_or(io::ErrorKind::InvalidData)?;
+            let resource = Resource::from_byte(reader.u8()?).ok_or_else(unknown_resource)?;
             settings.limits.push((resource, reader.u64()?, reader.u64()?));
         }
         settings.nice = reader.option(Reader::i32)?;
@@ -133,7 +133,8 @@ impl Settings {
                 .map(|_| reader.length())
                 .collect::<io::Result<_>>()
         })?;
-        Ok(())
+        // The sender validated them. What `set_var` panics on must not get there by any other way either.
+        settings.validate()
     }
 
     /// Puts the settings into force in this process.
@@ -184,6 +185,13 @@ impl Settings {
             unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
         }
     }
+}
+
+fn unknown_resource() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "malformed message: a limit is of no known resource",
+    )
 }
 
 fn set_affinity(cpus: &[usize]) -> io::Result<()> {
@@ -277,6 +285,12 @@ mod tests {
                 settings.validate().unwrap_err().kind(),
                 io::ErrorKind::InvalidInput,
                 "{settings:?}"
+            );
+            let mut writer = Writer::new();
+            settings.encode(&mut writer);
+            assert!(
+                Settings::decode(&mut Reader::new(writer.as_slice())).is_err(),
+                "received: {settings:?}"
             );
         }
     }

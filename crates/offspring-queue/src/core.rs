@@ -271,6 +271,13 @@ impl Core {
         }
     }
 
+    /// All of the memory.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: `base` is where `memory` lies, which is made of words.
+        unsafe { std::slice::from_raw_parts(self.base.cast().as_ptr(), size_of_val(&*self.memory) / 8) }
+    }
+
     /// One word of a slot's payload.
     #[inline]
     pub(crate) fn payload_word(&self, index: u32, word: usize) -> &AtomicU64 {

@@ -33,6 +33,9 @@ pub mod connection;
 mod core;
 mod decode;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod joinable;
 mod letter;
 mod message;

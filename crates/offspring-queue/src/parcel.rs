@@ -45,9 +45,10 @@ impl<T: Message> Parcel<T> {
             .arena
             .pointer(self.root, size_of::<T::Archived>())
             .map_err(DecodeError::OutOfBounds)?;
+        let archived = aligned::<T>(at)?;
         // SAFETY: `root` is where this program's own image archived a `T`; the block is not written any more and
         // stays allocated as long as the parcel does.
-        Ok(unsafe { at.cast::<T::Archived>().as_ref() })
+        Ok(unsafe { archived.as_ref() })
     }
 
     /// Rebuilds the value.
@@ -185,8 +186,19 @@ impl Parcel<()> {
             .arena
             .pointer(self.root, size_of::<T::Archived>())
             .map_err(DecodeError::OutOfBounds)?;
+        let archived = aligned::<T>(at)?;
         // SAFETY: the caller vouches for the type; the rest as in `view`.
-        Ok(unsafe { at.cast::<T::Archived>().as_ref() })
+        Ok(unsafe { archived.as_ref() })
+    }
+}
+
+/// The place of an archived `T`, if one can lie there.
+fn aligned<T: Archive>(at: NonNull<u8>) -> Result<NonNull<T::Archived>, DecodeError> {
+    let at = at.cast::<T::Archived>();
+    if at.is_aligned() {
+        Ok(at)
+    } else {
+        Err(DecodeError::damaged("its root is not aligned"))
     }
 }
 

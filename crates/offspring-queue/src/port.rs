@@ -465,4 +465,20 @@ mod tests {
             assert!(error.contains("damaged"), "{error}");
         }
     }
+
+    #[test]
+    fn laps_that_go_round_in_circles_come_to_an_end() {
+        let queue = Queue::<u64>::new(3).unwrap();
+        let core = &queue.sender.port.core;
+        // Each slot seems to be ahead of the one before.
+        for slot in 0..3 {
+            let lap = 1 + u64::from(slot) * 0x5555_5555;
+            core.state(slot).store(lap << 32, Ordering::SeqCst);
+        }
+        let error = queue.try_recv().unwrap_err().to_string();
+        assert!(error.contains("overwritten"), "{error}");
+        let error = queue.try_send(7).unwrap_err().to_string();
+        assert!(error.contains("overwritten"), "{error}");
+        assert!(queue.len() <= 3 && !queue.is_full() && !queue.is_empty());
+    }
 }

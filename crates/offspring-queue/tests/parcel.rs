@@ -1,5 +1,8 @@
 //! One encoded value: what it holds, and what is left when it is gone.
 
+// UNSAFETY: takes over blocks as parcels whose roots are wrong.
+#![expect(unsafe_code, reason = "makes parcels of any root, to be refused")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use offspring_queue::Parcel;
@@ -62,4 +65,22 @@ fn a_panic_while_writing_leaves_nothing_behind() {
     }
     arena.flush();
     assert_eq!(arena.census().blocks, before);
+}
+
+#[test]
+fn a_root_that_cannot_be_is_refused() {
+    let (arena, me) = (family::arena().unwrap(), family::me().unwrap());
+    let (block, root) = Parcel::encode(arena, me, &7_u64).unwrap().into_raw();
+    for wrong in [root + 1, 0, u64::MAX] {
+        // SAFETY: the block is ours and holds a number; that no number lies at `wrong` is what is tried.
+        let parcel = unsafe { Parcel::<u64>::from_raw(arena, block, wrong) };
+        assert!(parcel.view().is_err() && parcel.decode().is_err() && parcel.check().is_err());
+        let erased = parcel.erase();
+        // SAFETY: as above.
+        assert!(unsafe { erased.view_as::<u64>() }.is_err());
+        std::mem::forget(erased);
+    }
+    // SAFETY: as it was given away.
+    let parcel = unsafe { Parcel::<u64>::from_raw(arena, block, root) };
+    assert_eq!(parcel.decode().unwrap(), 7);
 }

@@ -38,6 +38,9 @@ compile_error!("offspring needs a 64-bit system: the arena reserves more address
 mod arena;
 pub mod family;
 mod fork_guard;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod mapping;
 mod out_of_memory;

@@ -143,3 +143,19 @@ fn threads_take_and_drop_handles_at_once() {
     });
     assert_eq!(value.load(Relaxed), 8000);
 }
+
+#[test]
+fn a_ledger_that_is_garbage_ends_with_its_value() {
+    for (first, stride, count) in [
+        (0, 0, usize::MAX),
+        (u32::MAX, 8, 1),
+        (0, 1, usize::MAX),
+        (4, u32::MAX, 2),
+    ] {
+        let slice = SharedSlice::<u64>::zeroed(4).unwrap();
+        let handle = slice.to_handle();
+        slice.set_ledger(first, stride, count);
+        drop(slice);
+        assert!(SharedSlice::<u64>::from_handle(handle).is_err());
+    }
+}

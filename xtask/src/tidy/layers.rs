@@ -3,7 +3,7 @@
 use crate::workspace::{Dependency, Package, Workspace};
 
 use super::Finding;
-use super::tables::{EXTERNAL, FOR_TESTS, LAYERS, PEERS};
+use super::tables::{EXTERNAL, EXTERNAL_OF_ONE, FOR_TESTS, LAYERS, PEERS};
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -38,7 +38,8 @@ fn found_in_library(package: &Package, dependency: &Dependency, below: &[&str]) 
         let allowed = below.contains(&name) || test;
         (!allowed).then(|| format!("{} must not depend on {name}: it is not on a lower floor", package.name))
     } else {
-        let allowed = EXTERNAL.contains(&name) || dependency.kind == "dev";
+        let allowed =
+            EXTERNAL.contains(&name) || EXTERNAL_OF_ONE.contains(&(&package.name, name)) || dependency.kind == "dev";
         (!allowed).then(|| {
             format!(
                 "{name} is not among the external crates a library may use: {}",
@@ -98,6 +99,16 @@ mod tests {
         assert_findings(
             check(&workspace),
             &[("crates/offspring-shm/Cargo.toml", 0, "lazy_static")],
+        );
+    }
+
+    #[test]
+    fn what_one_crate_may_use_is_not_for_others() {
+        let with_engine = |name: &str| with(name).with_dependency("normal", "libfuzzer-sys", false);
+        assert_findings(check(&with_engine("offspring-fuzz")), &[]);
+        assert_findings(
+            check(&with_engine("offspring-shm")),
+            &[("crates/offspring-shm/Cargo.toml", 0, "libfuzzer-sys")],
         );
     }
 

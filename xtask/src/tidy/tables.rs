@@ -26,6 +26,17 @@ pub(super) const LAYERS: &[(&str, &[&str])] = &[
     ("offspring-shm", &[]),
     ("offspring-process", &[]),
     ("offspring-testing", &[]),
+    // Beside the house, as the tests are: nothing depends on it.
+    (
+        "offspring-fuzz",
+        &[
+            "offspring-pool",
+            "offspring-queue",
+            "offspring-process",
+            "offspring-sync",
+            "offspring-shm",
+        ],
+    ),
 ];
 
 /// What any crate's tests may use besides the floors below it. Neither depends on a crate whose tests use it.
@@ -33,6 +44,9 @@ pub(super) const FOR_TESTS: &[&str] = &["offspring-testing", "offspring-process"
 
 /// The external crates a library may depend on; tests, examples and benches are free.
 pub(super) const EXTERNAL: &[&str] = &["hmac", "libc", "loom", "memmap2", "nix", "parking_lot", "rkyv", "sha2"];
+
+/// What a single crate may use besides.
+pub(super) const EXTERNAL_OF_ONE: &[(&str, &str)] = &[("offspring-fuzz", "libfuzzer-sys")];
 
 /// Libraries that do what this one does: only the package `offspring-benches` may name them.
 pub(super) const PEERS: &[&str] = &[
@@ -67,6 +81,13 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "benches/src/parties.rs",
     "benches/src/pthread.rs",
     "benches/src/shared.rs",
+    "crates/offspring-fuzz/src/memory.rs",
+    "crates/offspring-fuzz/src/targets/arena.rs",
+    "crates/offspring-fuzz/src/targets/image.rs",
+    "crates/offspring-fuzz/src/targets/locks.rs",
+    "crates/offspring-fuzz/src/targets/membership.rs",
+    "crates/offspring-fuzz/src/targets/parcel.rs",
+    "crates/offspring-pool/src/fuzzing.rs",
     "crates/offspring-pool/src/kin.rs",
     "crates/offspring-pool/src/ours.rs",
     "crates/offspring-pool/src/pool/active.rs",
@@ -125,6 +146,7 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/src/connection/nonce.rs",
     "crates/offspring-queue/src/core.rs",
     "crates/offspring-queue/src/decode.rs",
+    "crates/offspring-queue/src/fuzzing.rs",
     "crates/offspring-queue/src/letter.rs",
     "crates/offspring-queue/src/parcel.rs",
     "crates/offspring-queue/src/port.rs",
@@ -136,6 +158,7 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "crates/offspring-queue/tests/connection_signals.rs",
     "crates/offspring-queue/tests/connection_strangers.rs",
     "crates/offspring-queue/tests/pipe.rs",
+    "crates/offspring-queue/tests/parcel.rs",
     "crates/offspring-queue/tests/support/mod.rs",
     "crates/offspring-shm/src/arena/cache.rs",
     "crates/offspring-shm/src/arena/mod.rs",

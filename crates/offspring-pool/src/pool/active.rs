@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -271,10 +272,15 @@ impl ActiveBoard {
         let at = self
             .arena
             .pointer(offset, len * size_of::<Archived<R>>())
-            .map_err(DecodeError::OutOfBounds)?;
+            .map_err(DecodeError::OutOfBounds)?
+            .cast::<Archived<R>>();
+        if !at.is_aligned() {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "results that are not aligned");
+            return Err(DecodeError::OutOfBounds(error));
+        }
         // SAFETY: a worker of this program's own image archived results there, item by item, and published them; only
         // items that are known to be complete are touched. The block belongs to the board, as `self` does.
-        Ok(unsafe { NonNull::slice_from_raw_parts(at.cast(), len).as_ref() })
+        Ok(unsafe { NonNull::slice_from_raw_parts(at, len).as_ref() })
     }
 
     fn failure(&self, offset: u64) -> Option<Failure> {
@@ -284,8 +290,13 @@ impl ActiveBoard {
     }
 
     fn report(&self, offset: u64, item: usize) -> Error {
-        let at = match self.arena.pointer(offset, size_of::<Archived<Report>>()) {
-            Ok(at) => at.cast::<Archived<Report>>(),
+        let place = self.arena.pointer(offset, size_of::<Archived<Report>>());
+        let at = match place.map(|at| at.cast::<Archived<Report>>()) {
+            Ok(at) if at.is_aligned() => at,
+            Ok(_) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "a report that is not aligned");
+                return Error::from(DecodeError::OutOfBounds(error));
+            }
             Err(error) => return Error::from(DecodeError::OutOfBounds(error)),
         };
         // SAFETY: a worker of this program's own image archived a report there before it chained the failure.

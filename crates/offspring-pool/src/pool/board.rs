@@ -4,6 +4,7 @@
     reason = "shared words are reached through a checked pointer into the arena"
 )]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ptr::NonNull;
 
@@ -14,7 +15,7 @@ use super::outputs;
 use crate::protocol::{ChunkWord, MAX_CHUNK, Rounds};
 use crate::task::TaskTable;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"ofsboard");
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"ofsboard");
 
 /// What a `map` call and the workers share: the arguments in a block of their own, and behind this header one
 /// [`OutputHead`] per worker and one [`ChunkWord`] per chunk.
@@ -169,7 +170,17 @@ impl Board {
                 format!("`{}` has another layout here: is it another build?", table.name()),
             ));
         }
-        Ok((table, arena.pointer(plan.inputs, plan.inputs_len as usize)?))
+        let inputs = arena.pointer(plan.inputs, plan.inputs_len as usize)?;
+        let whole = plan.items.checked_mul(table.argument().size() as u64);
+        if whole.is_none_or(|whole| whole > plan.inputs_len)
+            || !inputs.addr().get().is_multiple_of(table.argument().align())
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the arguments of {} tasks do not lie where the board says", plan.items),
+            ));
+        }
+        Ok((table, inputs))
     }
 
     pub(crate) fn rounds(&self) -> &'static Rounds {
@@ -194,9 +205,11 @@ impl Board {
     /// # Safety
     /// No worker is in the board any more, and nobody reads its results.
     pub(crate) unsafe fn free_outputs(&self, arena: &'static Arena) {
+        let mut freed = BTreeSet::new();
         for head in self.outputs {
             let mut at = head.0.swap(0, Ordering::Acquire);
-            while let Some(link) = outputs::link(arena, at) {
+            // A chain that somebody bent into a ring ends, and frees no block twice.
+            while let Some(link) = outputs::link(arena, at).filter(|_| freed.insert(at)) {
                 // SAFETY: chained blocks were handed over to the caller, and nobody uses them any more.
                 unsafe {
                     arena.free(Block {

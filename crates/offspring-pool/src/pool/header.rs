@@ -16,7 +16,7 @@ use crate::task::Progress;
 /// How many calls of one pool can be under way at the same time; more wait their turn.
 pub(crate) const SLOTS: usize = 32;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"ofs-pool");
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"ofs-pool");
 
 /// What the owner of a pool and its workers share, followed by one [`WorkerCell`] per worker.
 #[repr(C, align(128))]

@@ -18,6 +18,13 @@ mod supervisor;
 mod views;
 mod worker;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use active::ActiveBoard;
+#[cfg(feature = "fuzzing")]
+pub(crate) use board::{Board, MAGIC as BOARD_MAGIC};
+#[cfg(feature = "fuzzing")]
+pub(crate) use header::{MAGIC as POOL_MAGIC, SharedPool};
+
 pub use builder::{MAX_WORKERS, PoolBuilder};
 pub use calls::Calls;
 pub use handle::Pool;

@@ -6,6 +6,9 @@ mod delivery;
 mod handle;
 mod typed;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use delivery::{Delivered, Delivery};
+
 pub use builder::ProcessBuilder;
 pub use current::{CurrentProcess, ParentProcess, current, parent};
 pub use handle::{ProcessHandle, active_children};

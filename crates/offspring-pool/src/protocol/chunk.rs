@@ -58,7 +58,7 @@ const SETTLED: u64 = 2;
 const ABANDONED: u64 = 3;
 
 impl ChunkState {
-    fn word(self) -> u64 {
+    pub(crate) fn word(self) -> u64 {
         let (payload, state) = match self {
             Self::Ready { skip } => (skip, READY),
             Self::Claimed { worker, skip } => (skip << OWNER_BITS | u64::from(worker), CLAIMED),
@@ -73,7 +73,7 @@ impl ChunkState {
         payload << STATE_BITS | state
     }
 
-    fn of(word: u64) -> Self {
+    pub(crate) fn of(word: u64) -> Self {
         let payload = word >> STATE_BITS;
         match word & ((1 << STATE_BITS) - 1) {
             READY => Self::Ready { skip: payload },

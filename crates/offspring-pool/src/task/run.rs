@@ -34,7 +34,14 @@ pub(crate) fn run_for_result(
     argument: u64,
 ) -> io::Result<Result<Parcel<()>, Report>> {
     let table = TaskTable::find(task)?;
-    let argument = arena.pointer(argument, 1)?;
+    let place = arena.pointer(argument, table.argument().size())?;
+    if !place.addr().get().is_multiple_of(table.argument().align()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("no argument of `{}` can lie at {argument:#x}", table.name()),
+        ));
+    }
+    let argument = place;
     // SAFETY: whoever named the function archived an argument for it at this place, and keeps it until the process
     // that runs this is gone.
     Ok(Parcel::encode_with(arena, owner, |encoder| unsafe {

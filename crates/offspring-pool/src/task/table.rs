@@ -2,6 +2,7 @@
 // raw pointers, results are placed into reserved shared memory.
 #![expect(unsafe_code, reason = "type-erased task functions over archived arguments")]
 
+use std::alloc::Layout;
 use std::any::type_name;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -28,6 +29,8 @@ pub(crate) struct TaskTable {
     magic: u64,
     /// The layouts of the archived argument and result: a second sign that sender and receiver mean the same.
     layout: u64,
+    /// What the archived argument is like in memory.
+    argument: Layout,
     name: fn() -> &'static str,
     call: unsafe fn(NonNull<u8>, &mut Encoder<'_>) -> Result<usize, Report>,
     chunk: unsafe fn(&mut ChunkRun<'_, '_>) -> Result<ChunkEnd, EncodeError>,
@@ -104,6 +107,7 @@ where
     const TABLE: &'static TaskTable = &TaskTable {
         magic: MAGIC,
         layout: layout_of::<A, R>(),
+        argument: Layout::new::<A::Archived>(),
         name: type_name::<F>,
         call: call::<F, A, R, K>,
         chunk: chunk::<F, A, R, K>,
@@ -179,6 +183,10 @@ impl TaskTable {
 
     pub(crate) fn layout(&self) -> u64 {
         self.layout
+    }
+
+    pub(crate) fn argument(&self) -> Layout {
+        self.argument
     }
 
     /// Runs the function once and encodes what it returns; gives the position of the encoded result.

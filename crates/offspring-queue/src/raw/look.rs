@@ -4,15 +4,20 @@ use offspring_sync::primitive::{AtomicU64, Ordering};
 use offspring_sync::raw::Lives;
 
 use super::word::{EMPTY, LEASED, READY, STATE, WRITING, ahead, claimed};
-use super::{Place, Position, Ring};
+use super::{Place, Position, Ring, Steps};
 
 impl<P: Place, L: Lives> Ring<'_, P, L> {
     /// Whether a send would have found room just now.
     pub fn has_room(&self, cursor: &AtomicU64) -> bool {
         let slots = self.place.slots();
         let mut at = Position::from_word(cursor.load(Ordering::Relaxed));
+        let mut steps = Steps::new(slots);
         loop {
             let found = self.state(at).load(Ordering::SeqCst);
+            if steps.are_too_many() {
+                // Damaged: an attempt says so.
+                return true;
+            }
             match ahead(found, at.lap()) {
                 0 if found & STATE == EMPTY => return true,
                 0 => at = at.next(slots),
@@ -28,8 +33,13 @@ impl<P: Place, L: Lives> Ring<'_, P, L> {
         let mut at = Position::from_word(cursor.load(Ordering::Relaxed));
         let slots = self.place.slots();
         let mut oldest = true;
+        let mut steps = Steps::new(slots);
         loop {
             let found = self.state(at).load(Ordering::SeqCst);
+            if steps.are_too_many() {
+                // Damaged: an attempt says so.
+                return true;
+            }
             match (ahead(found, at.lap()), found & STATE) {
                 (0, READY) => return true,
                 // Stepped over, and if its holder is dead it is a message.
@@ -53,8 +63,12 @@ impl<P: Place, L: Lives> Ring<'_, P, L> {
         let mut at = Position::from_word(head.load(Ordering::Relaxed));
         let mut ready = 0;
         let mut looked = 0;
+        let mut steps = Steps::new(slots);
         loop {
             let found = self.state(at).load(Ordering::SeqCst);
+            if steps.are_too_many() {
+                return ready;
+            }
             match ahead(found, at.lap()) {
                 0 if found & STATE == EMPTY => return ready,
                 0 => ready += usize::from(found & STATE == READY),

@@ -8,6 +8,7 @@ mod place;
 mod position;
 mod ring;
 mod spsc;
+mod steps;
 mod vigil;
 mod waiting;
 mod word;
@@ -18,3 +19,5 @@ pub use ring::{Blocked, Ring, Taken};
 pub use spsc::{SpscRing, SpscWait};
 pub use vigil::{Look, Vigil, Watched};
 pub use waiting::{Ended, Waiting};
+
+use steps::Steps;

@@ -54,7 +54,7 @@ use super::word::{
     BLOCK, EMPTY, INLINE, KIND, LEASED, NONE, READY, RETURNS_LAP, RETURNS_LAP_MASK, RETURNS_MOST, RETURNS_TAG, STATE,
     TAG_IN_RETURNS, TAKING, WRITING, ahead, claimed, lap_of, owned, tag_of, word,
 };
-use super::{Place, Position};
+use super::{Place, Position, Steps};
 
 /// How many positions are passed between two updates of a hint.
 const HINT_EVERY: u32 = 64;
@@ -175,6 +175,7 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
     fn claim(&self, cursor: &AtomicU64, me: Tag) -> Result<Position, Blocked> {
         let slots = self.place.slots();
         let mut at = Position::from_word(cursor.load(Ordering::Relaxed));
+        let mut steps = Steps::new(slots);
         loop {
             let lap = at.lap();
             // Acquire: whoever emptied the slot has read what we are about to overwrite.
@@ -191,6 +192,9 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                 }
                 Err(found) => found,
             };
+            if steps.are_too_many() {
+                return Err(corrupted(at.index(), found));
+            }
             match ahead(found, lap) {
                 0 => at = at.next(slots),
                 laps if laps > 0 => at = at.next(slots).max(claimed(found, at).next(slots)),
@@ -308,6 +312,7 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
         let mut oldest = Position::from_word(cursor.load(Ordering::Relaxed));
         let mut at = oldest;
         let mut behind = None;
+        let mut steps = Steps::new(slots);
         let blocked = |oldest: Position, behind: Option<Tag>| {
             cursor.store(oldest.word(), Ordering::Relaxed);
             Err(behind.map_or(Blocked::Waiting, Blocked::Behind))
@@ -325,6 +330,9 @@ impl<'a, P: Place, L: Lives> Ring<'a, P, L> {
                 }
                 self.removed(cursor, oldest, next);
                 return Ok(got);
+            }
+            if steps.are_too_many() {
+                return Err(corrupted(at.index(), found));
             }
             match ahead(found, at.lap()) {
                 laps if laps > 0 => {

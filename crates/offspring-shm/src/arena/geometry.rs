@@ -147,6 +147,21 @@ impl Geometry {
         }
     }
 
+    /// Where each array of control words begins, and where the last one ends.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn arrays(&self) -> [usize; 8] {
+        [
+            0,
+            self.roster_at,
+            self.chunk_words_at,
+            self.commit_words_at,
+            self.vacancies_at,
+            self.block_words_at,
+            self.records_at,
+            self.payload_at,
+        ]
+    }
+
     /// The chunk that holds the byte at `offset` of the segment, and the offset in it.
     #[inline]
     pub(super) fn locate(&self, offset: u64) -> Option<(usize, usize)> {

@@ -266,11 +266,17 @@ impl Arena {
 
     /// As [`hand_over`](Self::hand_over), and says which block it was.
     pub(crate) fn hand_out(&self, offset: u64, from: Tag, to: Tag) -> Option<Block> {
-        let capacity = match self.find(offset)?.size {
+        let capacity = self.capacity_held(offset, from)?;
+        self.hand_over(offset, from, to).then_some(Block { offset, capacity })
+    }
+
+    /// The size of the block at `offset`, if `tag` holds it.
+    pub(crate) fn capacity_held(&self, offset: u64, tag: Tag) -> Option<usize> {
+        let found = self.find(offset).filter(|found| found.tag == tag)?;
+        Some(match found.size {
             Size::Small { class, .. } => class_size(class),
             Size::Extent { len } => len * CHUNK,
-        };
-        self.hand_over(offset, from, to).then_some(Block { offset, capacity })
+        })
     }
 
     /// Who holds the block that starts at `offset`; `None` when none does, and for shared values, which no process owns.

@@ -12,6 +12,8 @@ mod value;
 
 pub use handle::Handle;
 pub use outside::outside_family;
+#[cfg(feature = "fuzzing")]
+pub(crate) use record::Record;
 pub use slice::SharedSlice;
 pub use value::Shared;
 

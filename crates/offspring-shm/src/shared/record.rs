@@ -64,14 +64,14 @@ fn of(kind: u64, owner: Owner) -> u64 {
 
 /// One record of an arena.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(crate) struct Record<'a> {
     arena: &'a Arena,
     number: usize,
 }
 
 impl<'a> Record<'a> {
     /// The record that a handle names, if there is one at that place.
-    pub(super) fn of_handle(arena: &'a Arena, handle: &Handle) -> Option<Self> {
+    pub(crate) fn of_handle(arena: &'a Arena, handle: &Handle) -> Option<Self> {
         let at = usize::try_from(handle.offset)
             .ok()?
             .checked_sub(arena.geometry().records_at)?;
@@ -164,7 +164,7 @@ impl<'a> Record<'a> {
     }
 
     /// Ends the holding of `me`, and frees the value if nobody holds it any more.
-    pub(super) fn detach(self, me: Owner) {
+    pub(crate) fn detach(self, me: Owner) {
         self.clear_bit(me);
         self.free_if_unheld(me);
     }
@@ -207,13 +207,14 @@ impl<'a> Record<'a> {
         let _ = self.state().compare_exchange(of(FREEING, me), EMPTY, SeqCst, Relaxed);
     }
 
-    /// Frees the blocks that the record holds besides its value. Harmless where the value's block is gone already: then the
-    /// entries are garbage, and garbage is held by somebody else.
+    /// Frees the blocks that the record holds besides its value. Where the value's block is gone already they are, too: it is
+    /// freed last. An entry that is garbage names what is held by somebody else; a ledger that is garbage ends with the block.
     fn free_further(self, payload: u64, tag: Tag, me: Owner) {
         let ledger = self.ledger().load(Relaxed);
-        let (first, stride) = (ledger >> 32, ledger & u64::from(u32::MAX));
-        for entry in 0..self.entries().load(Relaxed) {
-            let at = payload + first + entry * stride;
+        let (first, stride) = (ledger >> 32, (ledger & u64::from(u32::MAX)).max(8));
+        let end = self.arena.capacity_held(payload, tag).unwrap_or(0) as u64;
+        let places = (first..end.saturating_sub(7)).step_by(stride as usize);
+        for at in places.zip(0..self.entries().load(Relaxed)).map(|(at, _)| payload + at) {
             if !at.is_multiple_of(8) || self.arena.pointer(at, 8).is_err() {
                 break;
             }
@@ -343,6 +344,11 @@ impl<'a> Record<'a> {
 
     fn holders(self, word: usize) -> &'a AtomicU64 {
         self.word(8 + word)
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn words(self) -> impl Iterator<Item = &'a AtomicU64> {
+        (0..RECORD / 8).map(move |index| self.word(index))
     }
 
     fn word(self, index: usize) -> &'a AtomicU64 {

@@ -339,7 +339,7 @@ impl Table {
                 record.token.make_consistent();
             }
         }
-        let generation = (record.generation.load(Ordering::Relaxed) + 1) & Tag::GENERATION_MASK;
+        let generation = next_generation(record);
         let pid = std::process::id();
         let tid = thread_id();
         record.pid.store(pid, Ordering::Relaxed);
@@ -362,7 +362,7 @@ impl Table {
     }
 
     fn advance(&self, record: &Record) {
-        let generation = (record.generation.load(Ordering::Relaxed) + 1) & Tag::GENERATION_MASK;
+        let generation = next_generation(record);
         // PAIRS: generation
         record.generation.store(generation, Ordering::Release);
     }
@@ -468,6 +468,11 @@ impl fmt::Debug for Table {
             .field("members", &self.living().count())
             .finish()
     }
+}
+
+/// The generation after the record's own, whatever stands there.
+fn next_generation(record: &Record) -> u32 {
+    record.generation.load(Ordering::Relaxed).wrapping_add(1) & Tag::GENERATION_MASK
 }
 
 /// Whether `id` can be a table's.
