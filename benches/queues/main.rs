@@ -63,6 +63,13 @@ fn ours<M: Message + Content<WORDS>, const WORDS: usize>(plan: Plan) -> Implemen
     })
 }
 
+/// The same through a pair of one producer and one consumer.
+fn pair<M: Message + Content<WORDS>, const WORDS: usize>(plan: Plan) -> Implementation {
+    Implementation::new("offspring_pair", move |setting| {
+        ours::pair::<M, WORDS>(setting, plan, room(WORDS))
+    })
+}
+
 /// 64 of them in a call.
 fn many<M: Message + Content<WORDS>, const WORDS: usize>(plan: Plan) -> Implementation {
     Implementation::new("offspring_many", move |setting| {
@@ -116,6 +123,7 @@ fn small<M: Message + Content<WORDS> + Send, const WORDS: usize>(
 ) -> Case {
     let mut all = vec![ours::<M, WORDS>(plan), many::<M, WORDS>(plan)];
     if plan.pairs == 1 {
+        all.push(pair::<M, WORDS>(plan));
         all.push(limit::<WORDS>(plan));
     }
     all.push(crossbeam::<M, WORDS>(plan));
@@ -129,7 +137,11 @@ fn large<M: Message + Content<WORDS> + Send, const WORDS: usize>(
     what: &'static str,
     plan: Plan,
 ) -> Case {
-    let mut all = vec![ours::<M, WORDS>(plan), view::<WORDS>(plan), crossbeam::<M, WORDS>(plan)];
+    let mut all = vec![ours::<M, WORDS>(plan), view::<WORDS>(plan)];
+    if plan.pairs == 1 {
+        all.push(pair::<M, WORDS>(plan));
+    }
+    all.push(crossbeam::<M, WORDS>(plan));
     all.extend(processes::<WORDS>(plan));
     rate(name, what, all)
 }
@@ -139,7 +151,7 @@ fn rates() -> Vec<Case> {
         small::<u64, 1>(
             "queue/1x1/8B",
             "1 producer, 1 consumer, each on a processor of its own; room for 1024; every word is written, read and checked; \
-             many: 64 messages in a call; limit: a bare ring that spins, and lets the other side run ahead",
+             many: 64 messages in a call; pair: spsc; limit: a bare ring that spins, and lets the other side run ahead",
             ONE,
         ),
         small::<[u64; 8], 8>("queue/1x1/64B", "the same, [u64; 8]", ONE),
@@ -172,12 +184,12 @@ fn rates() -> Vec<Case> {
 /// The same messages where the processors play another part.
 fn elsewhere() -> Vec<Case> {
     let case = |name, what, plan| {
-        let all = vec![
-            ours::<[u64; 8], 8>(plan),
-            many::<[u64; 8], 8>(plan),
-            crossbeam::<[u64; 8], 8>(plan),
-            iceoryx::<8>(plan),
-        ];
+        let mut all = vec![ours::<[u64; 8], 8>(plan), many::<[u64; 8], 8>(plan)];
+        if plan.pairs == 1 {
+            all.push(pair::<[u64; 8], 8>(plan));
+        }
+        all.push(crossbeam::<[u64; 8], 8>(plan));
+        all.push(iceoryx::<8>(plan));
         rate(name, what, all)
     };
     vec![

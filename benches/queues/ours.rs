@@ -1,8 +1,10 @@
 //! Our queues, between forked members of the family.
 
 use std::hint::spin_loop;
+use std::sync::{Mutex, PoisonError};
 
 use offspring::queue::TryRecvError;
+use offspring::spsc::{self, Consumer, Producer};
 use offspring::{Message, Queue, Receiver, Sender};
 use offspring_benches::{Kind, Setting};
 
@@ -46,6 +48,44 @@ impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Single<Receiver<
     #[inline]
     fn recv(&mut self, tally: &mut Tally) {
         tally.read(self.0.recv().expect("there are senders").words());
+    }
+}
+
+/// A pair of one producer and one consumer. Each party is a fork, and takes its end out of its own copy.
+pub(crate) fn pair<M: Message + Content<WORDS>, const WORDS: usize>(
+    setting: &Setting,
+    plan: Plan,
+    capacity: usize,
+) -> Result<f64, String> {
+    let (producer, consumer) = spsc::channel::<M>(capacity).map_err(|error| error.to_string())?;
+    let (producer, consumer) = (Mutex::new(Some(producer)), Mutex::new(Some(consumer)));
+    flow::rate(
+        setting,
+        Kind::Family,
+        plan,
+        WORDS,
+        |_| Single::<_, WORDS>(taken(&producer)),
+        |_| Single::<_, WORDS>(taken(&consumer)),
+    )
+}
+
+fn taken<E>(end: &Mutex<Option<E>>) -> E {
+    let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
+    end.take().expect("there is one party for each end")
+}
+
+impl<M: Message + Content<WORDS>, const WORDS: usize> Outlet for Single<Producer<M>, WORDS> {
+    #[inline]
+    fn send(&mut self, number: u64) -> u64 {
+        self.0.send(M::of(number)).expect("there is a consumer");
+        1
+    }
+}
+
+impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Single<Consumer<M>, WORDS> {
+    #[inline]
+    fn recv(&mut self, tally: &mut Tally) {
+        tally.read(self.0.recv().expect("there is a producer").words());
     }
 }
 

@@ -10,7 +10,7 @@ use offspring_sync::raw::EventCount;
 use crate::{Message, is_copied};
 
 /// The most bytes of a message that is copied into its slot as it is; larger ones travel in blocks.
-const MOST_INLINE: usize = 1024 - SLOT_HEAD;
+const MOST_INLINE: usize = 4096;
 
 /// The bytes that a message of no fixed size may take in its slot.
 const FLEXIBLE_INLINE: usize = 128 - SLOT_HEAD;
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(Shape::of::<[u64; 8]>(5, false).unwrap().stride, 128);
         let shape = Shape::of::<String>(5, false).unwrap();
         assert_eq!((shape.stride, shape.inline, shape.blocks), (128, 112, true));
-        assert!(Shape::of::<[u8; 4096]>(5, false).unwrap().blocks);
+        assert!(Shape::of::<[u8; 4097]>(5, false).unwrap().blocks);
         assert_ne!(
             Shape::of::<u64>(5, false).unwrap().layout,
             Shape::of::<i64>(5, false).unwrap().layout
