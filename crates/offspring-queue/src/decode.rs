@@ -25,7 +25,7 @@ pub fn decode<T: Message>(archived: &T::Archived) -> Result<T, DecodeError> {
         // SAFETY: these bytes were copied from a `T`, which owns nothing, and have not changed since.
         return Ok(unsafe { std::ptr::from_ref(archived).cast::<T>().read_unaligned() });
     }
-    rkyv::deserialize::<T, rancor::Error>(archived).map_err(DecodeError::Deserialize)
+    rkyv::deserialize::<T, rancor::BoxedError>(archived).map_err(DecodeError::Deserialize)
 }
 
 /// Rebuilds values one after the other at the end of a vector.
@@ -64,14 +64,14 @@ mod tests {
 
     #[test]
     fn slices_follow_what_is_there() {
-        let bytes = rkyv::to_bytes::<rancor::Error>(&vec![7_u32, 8]).unwrap();
-        let archived = rkyv::access::<rkyv::Archived<Vec<u32>>, rancor::Error>(&bytes).unwrap();
+        let bytes = rkyv::to_bytes::<rancor::BoxedError>(&vec![7_u32, 8]).unwrap();
+        let archived = rkyv::access::<rkyv::Archived<Vec<u32>>, rancor::BoxedError>(&bytes).unwrap();
         let mut values = vec![6_u32];
         decode_slice(archived.as_slice(), &mut values).unwrap();
         assert_eq!(values, [6, 7, 8]);
 
-        let bytes = rkyv::to_bytes::<rancor::Error>(&vec!["a".to_string(), "b".to_string()]).unwrap();
-        let archived = rkyv::access::<rkyv::Archived<Vec<String>>, rancor::Error>(&bytes).unwrap();
+        let bytes = rkyv::to_bytes::<rancor::BoxedError>(&vec!["a".to_string(), "b".to_string()]).unwrap();
+        let archived = rkyv::access::<rkyv::Archived<Vec<String>>, rancor::BoxedError>(&bytes).unwrap();
         let mut values = Vec::<String>::new();
         decode_slice(archived.as_slice(), &mut values).unwrap();
         assert_eq!(values, ["a", "b"]);

@@ -10,7 +10,7 @@ pub enum EncodeError {
     /// The arena has no room for it.
     OutOfMemory(OutOfMemory),
     /// Its own serialisation failed, or its parts lie more than 2 GiB apart.
-    Serialize(rancor::Error),
+    Serialize(rancor::BoxedError),
     /// This process has no place in the family, to own what it writes.
     NoOwner(io::Error),
 }
@@ -51,7 +51,7 @@ pub enum DecodeError {
     /// The bytes lie outside the arena, or not where its words say.
     OutOfBounds(io::Error),
     /// The bytes are no value of this type, or rebuilding it failed.
-    Deserialize(rancor::Error),
+    Deserialize(rancor::BoxedError),
 }
 
 impl fmt::Display for DecodeError {

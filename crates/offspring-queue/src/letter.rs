@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use offspring_shm::{Arena, Block, OutOfMemory, Owner, family};
 use offspring_sync::primitive::Ordering;
-use rkyv::rancor::{Error, Strategy};
+use rkyv::rancor::{BoxedError, Strategy};
 use rkyv::ser::sharing::Share;
 use rkyv::ser::{Positional, Serializer};
 use rkyv::util::with_arena;
@@ -59,7 +59,7 @@ impl Letter {
         let me = supply.me;
         let (root, end, block, exhausted) = with_arena(|scratch| {
             let mut serializer = Serializer::new(Sink::new(&mut supply), scratch.acquire(), Share::new());
-            let written = rkyv::api::serialize_using(value, Strategy::<_, Error>::wrap(&mut serializer));
+            let written = rkyv::api::serialize_using(value, Strategy::<_, BoxedError>::wrap(&mut serializer));
             let mut sink = serializer.into_writer();
             let block = sink.block();
             let root = written.map(|root| (root, block.map(|_| sink.offset(root))));

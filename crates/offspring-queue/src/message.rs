@@ -1,19 +1,19 @@
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
-use rkyv::rancor::Error;
+use rkyv::rancor::BoxedError;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 use crate::Sink;
 
 /// The rkyv serializer that writes into shared memory.
-pub type Encoder<'a> = HighSerializer<Sink<'a>, ArenaHandle<'a>, Error>;
+pub type Encoder<'a> = HighSerializer<Sink<'a>, ArenaHandle<'a>, BoxedError>;
 
 /// The rkyv deserializer that rebuilds a value from shared memory.
-pub type Decoder = HighDeserializer<Error>;
+pub type Decoder = HighDeserializer<BoxedError>;
 
 /// The rkyv validator that checks bytes of unknown origin.
-pub type Validator<'a> = HighValidator<'a, Error>;
+pub type Validator<'a> = HighValidator<'a, BoxedError>;
 
 /// A type whose values can travel between processes.
 ///

@@ -74,7 +74,7 @@ impl<T: Message> Parcel<T> {
             .root
             .checked_sub(self.block.offset)
             .and_then(|at| usize::try_from(at).ok());
-        rkyv::api::high::access_pos::<T::Archived, rancor::Error>(bytes, root.unwrap_or(usize::MAX))
+        rkyv::api::high::access_pos::<T::Archived, rancor::BoxedError>(bytes, root.unwrap_or(usize::MAX))
             .map(drop)
             .map_err(DecodeError::Deserialize)
     }

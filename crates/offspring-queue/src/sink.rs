@@ -70,7 +70,7 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// When the supply has no memory.
     #[inline]
-    pub fn reserve(&mut self, len: usize, align: usize) -> Result<usize, rancor::Error> {
+    pub fn reserve(&mut self, len: usize, align: usize) -> Result<usize, rancor::BoxedError> {
         let padding = self.pos().next_multiple_of(align) - self.pos();
         self.ensure(padding + len)?;
         self.end += padding + len;
@@ -114,7 +114,7 @@ impl<'a> Sink<'a> {
     }
 
     #[inline]
-    fn ensure(&mut self, more: usize) -> Result<(), rancor::Error> {
+    fn ensure(&mut self, more: usize) -> Result<(), rancor::BoxedError> {
         match self.block {
             Some((block, _)) if self.end <= block.capacity && more <= block.capacity - self.end => Ok(()),
             _ => self.grow(more),
@@ -122,7 +122,7 @@ impl<'a> Sink<'a> {
     }
 
     #[cold]
-    fn grow(&mut self, more: usize) -> Result<(), rancor::Error> {
+    fn grow(&mut self, more: usize) -> Result<(), rancor::BoxedError> {
         let written = self.end - self.start;
         let needed = self.bias + written + more;
         let old = self.block;
@@ -133,7 +133,7 @@ impl<'a> Sink<'a> {
             Ok(supplied) => supplied,
             Err(exhausted) => {
                 self.exhausted = Some(exhausted);
-                return Err(rancor::Error::new(OutOfRoom(needed)));
+                return Err(rancor::BoxedError::new(OutOfRoom(needed)));
             }
         };
         let grown_in_place = old.is_some_and(|(block, _)| block.offset == new.offset);
@@ -164,9 +164,9 @@ impl Positional for Sink<'_> {
     }
 }
 
-impl Writer<rancor::Error> for Sink<'_> {
+impl Writer<rancor::BoxedError> for Sink<'_> {
     #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), rancor::Error> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), rancor::BoxedError> {
         self.ensure(bytes.len())?;
         if let Some((_, base)) = self.block {
             // SAFETY: `ensure` made room for `bytes` at `end`; the block is ours alone, so the slice cannot overlap it.

@@ -71,10 +71,10 @@ fn attached<T>(outcome: std::io::Result<T>) -> Result<T, ()> {
 /// A name is the same on the other side.
 fn round_trip(one: QueueHandle, other: Handle) {
     for name in [one, fuzzing::queue_handle(other, 5)] {
-        let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&name).expect("room");
-        let read = rkyv::access::<rkyv::Archived<QueueHandle>, rkyv::rancor::Error>(&bytes).expect("a name");
+        let bytes = rkyv::to_bytes::<rkyv::rancor::BoxedError>(&name).expect("room");
+        let read = rkyv::access::<rkyv::Archived<QueueHandle>, rkyv::rancor::BoxedError>(&bytes).expect("a name");
         assert_eq!(
-            rkyv::deserialize::<QueueHandle, rkyv::rancor::Error>(read).expect("a name"),
+            rkyv::deserialize::<QueueHandle, rkyv::rancor::BoxedError>(read).expect("a name"),
             name
         );
     }

@@ -335,14 +335,14 @@ where
 }
 
 /// Encodes a value at the end of the region and gives its position.
-fn encode_root<T: Message>(encoder: &mut Encoder<'_>, value: &T) -> Result<usize, rancor::Error> {
+fn encode_root<T: Message>(encoder: &mut Encoder<'_>, value: &T) -> Result<usize, rancor::BoxedError> {
     encoder.sharing.clear();
     rkyv::api::serialize_using(value, encoder)
 }
 
 /// Encodes a value whose root goes to a place reserved for it.
 #[inline]
-fn place_root<T: Message>(encoder: &mut Encoder<'_>, value: &T, pos: usize) -> Result<(), rancor::Error> {
+fn place_root<T: Message>(encoder: &mut Encoder<'_>, value: &T, pos: usize) -> Result<(), rancor::BoxedError> {
     encoder.sharing.clear();
     let resolver = value.serialize(encoder)?;
     let root = encoder.writer.address(pos).cast::<T::Archived>();
@@ -359,7 +359,7 @@ fn record(
     chain: u64,
     item: usize,
     report: &Report,
-) -> Result<(u64, NonNull<Failure>), rancor::Error> {
+) -> Result<(u64, NonNull<Failure>), rancor::BoxedError> {
     let report = encode_root(encoder, report)?;
     encoder.align_for::<Failure>()?;
     let at = encoder.writer.reserve(size_of::<Failure>(), align_of::<Failure>())?;
@@ -375,7 +375,7 @@ fn record(
     Ok((encoder.writer.offset(at), address))
 }
 
-fn encode_error(encoder: &mut Encoder<'_>, error: rancor::Error) -> EncodeError {
+fn encode_error(encoder: &mut Encoder<'_>, error: rancor::BoxedError) -> EncodeError {
     encoder
         .writer
         .take_exhausted()

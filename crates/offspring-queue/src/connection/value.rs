@@ -52,7 +52,7 @@ pub fn encode<T: Message>(value: &T) -> Result<AlignedVec<ALIGN>, EncodeError> {
         let mut heap = Heap::default();
         let mut scratch = Scratch::new();
         let mut serializer = Serializer::new(Sink::new(&mut heap), scratch.acquire(), Share::new());
-        let root = rkyv::api::serialize_using(value, Strategy::<_, rancor::Error>::wrap(&mut serializer))
+        let root = rkyv::api::serialize_using(value, Strategy::<_, rancor::BoxedError>::wrap(&mut serializer))
             .map_err(EncodeError::Serialize)?;
         drop(serializer);
         // A value of no bytes got no memory.
@@ -61,7 +61,7 @@ pub fn encode<T: Message>(value: &T) -> Result<AlignedVec<ALIGN>, EncodeError> {
         Ok(heap.bytes)
     });
     if bound {
-        return Err(EncodeError::Serialize(rancor::Error::new(OfTheFamily)));
+        return Err(EncodeError::Serialize(rancor::BoxedError::new(OfTheFamily)));
     }
     encoded
 }
@@ -75,7 +75,7 @@ pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
         ArchiveValidator::with_max_depth(bytes, Some(DEPTH)),
         SharedValidator::new(),
     );
-    let archived = rkyv::api::access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator)
+    let archived = rkyv::api::access_with_context::<T::Archived, _, rancor::BoxedError>(bytes, &mut validator)
         .map_err(DecodeError::Deserialize)?;
     outside_family(|| crate::decode(archived)).0
 }
