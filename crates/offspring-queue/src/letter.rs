@@ -20,6 +20,9 @@ use crate::{DecodeError, EncodeError, Message, Parcel, Sink, Supply, decode, tra
 /// The bytes of a flexible message in its slot.
 const ROOM: usize = 112;
 
+/// In the kind of a slot: the message holds ends of queues.
+const HANDLES: u64 = 1 << 63;
+
 /// Aligned as the payload of a slot is.
 #[repr(C, align(16))]
 pub(crate) struct Buffer([MaybeUninit<u8>; ROOM]);
@@ -109,19 +112,21 @@ impl Letter {
     /// Writes the message into a slot that the caller has claimed. From here on it is the queue's.
     pub(crate) fn post(&mut self, core: &Core, index: u32) {
         type Kinds<'a> = Ring<'a, Core, offspring_sync::Membership>;
+        let handles = if self.passes.is_empty() { 0 } else { HANDLES };
         self.passes.commit();
         match std::mem::replace(&mut self.contents, Contents::Sent) {
             Contents::Inline { len, root } => {
                 // SAFETY: the first `len` bytes of the buffer were written, padding included: rkyv writes it as zeros.
                 unsafe { core.store(index, self.buffer.0.as_ptr().cast(), len) };
                 let kind = Kinds::inline_kind((len as u64) << 32 | root as u64);
-                core.kind(index).store(kind, Ordering::Relaxed);
+                core.kind(index).store(kind | handles, Ordering::Relaxed);
             }
             Contents::Block { block, root, me } => {
                 core.payload_word(index, 0).store(block.offset, Ordering::Relaxed);
                 core.payload_word(index, 1).store(root, Ordering::Relaxed);
                 // The offset first: who finds this kind after a death finds the offset too.
-                core.kind(index).store(Kinds::block_kind(0), Ordering::Release);
+                core.kind(index)
+                    .store(Kinds::block_kind(0) | handles, Ordering::Release);
                 // SAFETY: the letter was the block's only user, and is done with it.
                 unsafe { core.put_in_transit(block, me) };
             }
@@ -161,11 +166,17 @@ impl Copied {
         let len = if Ring::<Core, offspring_sync::Membership>::is_block(self.kind) {
             16
         } else {
-            ((self.kind >> 34) as usize).min(ROOM)
+            inline_len(self.kind).min(ROOM)
         };
         // SAFETY: `len` bytes fit into the buffer.
         unsafe { core.load(index, self.buffer.0.as_mut_ptr().cast(), len) };
         self.kind
+    }
+
+    /// Whether the message holds ends of queues. Until it is decoded they are its sender's, so that it may not be lost with a
+    /// receiver that dies before: it is decoded first, and taken out of the queue then.
+    pub(crate) fn holds_handles(&self) -> bool {
+        self.kind & HANDLES != 0
     }
 
     /// Where in the arena the root of a message in a block lies.
@@ -184,9 +195,14 @@ impl Copied {
     }
 }
 
+/// How many bytes of a slot's payload an inline message fills.
+fn inline_len(kind: u64) -> usize {
+    ((kind & !HANDLES) >> 34) as usize
+}
+
 /// Where in a slot's payload the root of an inline message lies.
 pub(crate) fn inline_root<T: Message>(kind: u64) -> Result<usize, DecodeError> {
-    let len = (kind >> 34) as usize;
+    let len = inline_len(kind);
     let root = (kind >> 2 & u64::from(u32::MAX)) as usize;
     let end = root.saturating_add(size_of::<T::Archived>());
     if len <= ROOM && end <= len.max(root) && root <= ROOM && root.is_multiple_of(align_of::<T::Archived>()) {

@@ -25,7 +25,7 @@ use crate::raw::{Blocked, Ended, Place, Position, Ring, Taken};
 use crate::recv_error::Unreceived;
 use crate::send_error::Unsent;
 use crate::shape::is_plain;
-use crate::{Message, Parcel};
+use crate::{Message, Parcel, View};
 
 type Kinds<'a> = Ring<'a, Core, Membership>;
 
@@ -268,9 +268,20 @@ impl Port {
             return Ok(unsafe { value.assume_init() });
         }
         let mut copied = Copied::new();
-        let take = || ring.take(&self.head, me, |slot| copied.copy(&self.core, slot));
+        let take = || {
+            ring.take(&self.head, me, |slot| {
+                let kind = copied.copy(&self.core, slot);
+                // As with a block, the slot is kept for a while.
+                if copied.holds_handles() {
+                    Kinds::block_kind(0)
+                } else {
+                    kind
+                }
+            })
+        };
         let value = match self.wait_for_message(limit, take)? {
             Taken::Copied => copied.decode(),
+            Taken::Leased(at) if copied.holds_handles() => View::<T>::of(self, at, me)?.decode(),
             Taken::Leased(at) => letter::open::<T>(&self.core, ring.finish(at, me), copied.block_root())
                 .and_then(|parcel| parcel.decode()),
         };

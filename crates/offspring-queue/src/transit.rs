@@ -51,6 +51,11 @@ impl Journal {
         }
     }
 
+    /// Whether the letter holds no handles.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passes.is_empty()
+    }
+
     /// The letter was sent.
     pub(crate) fn commit(&mut self) {
         self.passes = Vec::new();

@@ -37,6 +37,11 @@ pub struct View<'a, T: Message> {
 impl<'a, T: Message> View<'a, T> {
     pub(crate) fn lease(port: &'a Port, limit: Limit) -> Result<Self, Unreceived> {
         let (at, me) = port.lease(limit)?;
+        Self::of(port, at, me)
+    }
+
+    /// The message that the caller has leased.
+    pub(crate) fn of(port: &'a Port, at: Position, me: Tag) -> Result<Self, Unreceived> {
         match locate::<T>(&port.core, at.index()) {
             Ok(archived) => Ok(Self {
                 port,

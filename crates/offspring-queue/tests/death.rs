@@ -3,10 +3,13 @@
 mod support;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use offspring_queue::{JoinableQueue, Queue, Receiver, Sender};
-use offspring_testing::run_single_threaded;
+use offspring_testing::{run_single_threaded, wait_until};
+use rkyv::rancor::Fallible;
+use rkyv::{Archive, Deserialize, Serialize};
 use support::{fork, scene};
 
 /// A message that is held when its holder is killed comes again, and says so.
@@ -170,6 +173,60 @@ fn the_released_are_gone_at_once() {
     scene.end();
 }
 
+/// Stands in a message for what goes wrong while it is decoded.
+#[derive(Archive, Serialize)]
+struct Trap;
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+impl<D: Fallible + ?Sized> Deserialize<Trap, D> for ArchivedTrap {
+    fn deserialize(&self, _: &mut D) -> Result<Trap, D::Error> {
+        if ARMED.load(Ordering::Relaxed) {
+            std::process::abort();
+        }
+        Ok(Trap)
+    }
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct Mail {
+    trap: Trap,
+    padding: Vec<u8>,
+    sender: Sender<u32>,
+}
+
+/// Whoever dies between taking a message and having the end of a queue that it brings leaves both to the next.
+fn an_end_is_not_lost_with_one_who_took_it() {
+    let scene = scene();
+    for size in [0, 10_000] {
+        let mails = Queue::<Mail>::new(1).unwrap();
+        let (sender, receiver) = Queue::new(1).unwrap().split();
+        let mail = Mail {
+            trap: Trap,
+            padding: vec![7; size],
+            sender,
+        };
+        assert!(mails.send(mail).is_ok());
+        let victim = fork({
+            let mails = mails.clone();
+            move || {
+                ARMED.store(true, Ordering::Relaxed);
+                let _ = mails.recv();
+            }
+        });
+        assert!(wait_until(Duration::from_secs(10), || !victim.is_running()));
+        drop(victim);
+        let mail = mails.recv().unwrap();
+        assert_eq!(mail.padding.len(), size);
+        mail.sender.send(1).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
+        drop(mail);
+        assert!(receiver.recv().unwrap_err().is_disconnected());
+        drop((mails, receiver));
+    }
+    scene.end();
+}
+
 fn main() -> ExitCode {
     run_single_threaded(&[
         (
@@ -186,5 +243,9 @@ fn main() -> ExitCode {
         ),
         ("the_dead_count_as_gone", the_dead_count_as_gone),
         ("the_released_are_gone_at_once", the_released_are_gone_at_once),
+        (
+            "an_end_is_not_lost_with_one_who_took_it",
+            an_end_is_not_lost_with_one_who_took_it,
+        ),
     ])
 }
