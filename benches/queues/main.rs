@@ -77,7 +77,7 @@ fn many<M: Message + Content<WORDS>, const WORDS: usize>(plan: Plan) -> Implemen
     })
 }
 
-/// Vectors that are read in place.
+/// Vectors that are made and read in place.
 fn view<const WORDS: usize>(plan: Plan) -> Implementation {
     Implementation::new("offspring_view", move |setting| {
         ours::views::<WORDS>(setting, plan, room(WORDS))
@@ -157,12 +157,12 @@ fn rates() -> Vec<Case> {
         small::<[u64; 8], 8>("queue/1x1/64B", "the same, [u64; 8]", ONE),
         large::<[u64; 512], 512>(
             "queue/1x1/4KiB",
-            "the same, [u64; 512], which suits both better than Vec<u64>; view: Vec<u64>, read in place",
+            "the same, [u64; 512], which suits both better than Vec<u64>; view: Vec<u64>, made and read in place",
             ONE,
         ),
         large::<Vec<u64>, MIB>(
             "queue/1x1/1MiB",
-            "the same, Vec<u64>, room for 8; view: read in place; iceoryx2 writes in place, too",
+            "the same, Vec<u64>, room for 8; view: made and read in place, as by iceoryx2",
             ONE,
         ),
         small::<u64, 1>(
@@ -171,7 +171,11 @@ fn rates() -> Vec<Case> {
             TWO,
         ),
         small::<[u64; 8], 8>("queue/2x2/64B", "the same, [u64; 8]", TWO),
-        large::<[u64; 512], 512>("queue/2x2/4KiB", "the same, [u64; 512]; view: Vec<u64>", TWO),
+        large::<[u64; 512], 512>(
+            "queue/2x2/4KiB",
+            "the same, [u64; 512]; view: Vec<u64>, made and read in place",
+            TWO,
+        ),
         large::<Vec<u64>, MIB>("queue/2x2/1MiB", "the same, Vec<u64>, room for 8", TWO),
         small::<[u64; 8], 8>(
             "queue/4x4/64B",

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use offspring::queue::TryRecvError;
 use offspring::spsc::{self, Consumer, Producer};
-use offspring::{Message, Queue, Receiver, Sender};
+use offspring::{Message, Parcel, Queue, Receiver, Sender};
 use offspring_benches::{Kind, Setting};
 
-use crate::content::{Content, END, Tally};
+use crate::content::{Content, END, Tally, word};
 use crate::flow::{self, Inlet, Outlet, Plan};
 use crate::place::Place;
 use crate::trip::{self, Exchange};
@@ -131,8 +131,8 @@ impl<M: Message + Content<WORDS>, const WORDS: usize> Inlet for Many<M, WORDS> {
     }
 }
 
-/// Vectors that are read where they lie.
-struct View(Receiver<Vec<u64>>);
+/// Vectors that are made where they are read.
+struct View<E, const WORDS: usize>(E);
 
 pub(crate) fn views<const WORDS: usize>(setting: &Setting, plan: Plan, capacity: usize) -> Result<f64, String> {
     let queue = queue::<Vec<u64>>(capacity)?;
@@ -141,12 +141,20 @@ pub(crate) fn views<const WORDS: usize>(setting: &Setting, plan: Plan, capacity:
         Kind::Family,
         plan,
         WORDS,
-        |_| Single::<_, WORDS>(queue.sender()),
-        |_| View(queue.receiver()),
+        |_| View::<_, WORDS>(queue.sender()),
+        |_| View::<_, WORDS>(queue.receiver()),
     )
 }
 
-impl Inlet for View {
+impl<const WORDS: usize> Outlet for View<Sender<Vec<u64>>, WORDS> {
+    fn send(&mut self, number: u64) -> u64 {
+        let parcel = Parcel::from_fn(WORDS, |place| word(number, place)).expect("the arena has room");
+        self.0.send_parcel(parcel).expect("there are receivers");
+        1
+    }
+}
+
+impl<const WORDS: usize> Inlet for View<Receiver<Vec<u64>>, WORDS> {
     fn recv(&mut self, tally: &mut Tally) {
         let view = self.0.recv_view().expect("there are senders");
         let sum = view.iter().fold(0_u64, |sum, word| sum.wrapping_add(word.to_native()));

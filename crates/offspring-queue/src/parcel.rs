@@ -5,14 +5,16 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::{fmt, mem};
 
-use offspring_shm::{Arena, Block, OutOfMemory, Owner};
+use offspring_shm::{Arena, Block, OutOfMemory, Owner, family};
+use rkyv::rancor::Source;
 use rkyv::rancor::{self, Strategy};
 use rkyv::ser::Serializer;
 use rkyv::ser::allocator::Arena as Scratch;
 use rkyv::ser::sharing::Share;
-use rkyv::{Archive, SerializeUnsized};
+use rkyv::vec::{ArchivedVec, VecResolver};
+use rkyv::{Archive, Place, SerializeUnsized};
 
-use crate::{DecodeError, EncodeError, Encoder, Message, Sink, Supply, decode};
+use crate::{DecodeError, EncodeError, Encoder, Message, Sink, Supply, decode, is_copied};
 
 /// One encoded value and the block of the arena that holds it; the block is freed when the parcel is dropped.
 ///
@@ -88,6 +90,62 @@ impl<T: Message> Parcel<[T]> {
     pub fn encode_slice(arena: &'static Arena, owner: Owner, values: &[T]) -> Result<Self, EncodeError> {
         Self::encode_with(arena, owner, |encoder| {
             values.serialize_unsized(encoder).map_err(EncodeError::Serialize)
+        })
+    }
+}
+
+impl<T: Message> Parcel<Vec<T>> {
+    /// Makes a vector of `len` elements where its receiver will read it: `make` gives each of them, from the first to the last,
+    /// and nothing is copied.
+    ///
+    /// For elements that travel as they are: numbers, and arrays of them. Others are refused by the compiler.
+    ///
+    /// ```
+    /// use offspring_queue::{Parcel, Queue};
+    ///
+    /// let (sender, receiver) = Queue::<Vec<u32>>::new(4)?.split();
+    /// sender.send_parcel(Parcel::from_fn(1_000_000, |n| n as u32)?)?;
+    /// assert_eq!(receiver.recv_view()?[999_999], 999_999);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the arena is full, or the elements take more than 2 GiB; nothing is left behind.
+    pub fn from_fn(len: usize, mut make: impl FnMut(usize) -> T) -> Result<Self, EncodeError> {
+        const {
+            assert!(
+                is_copied::<T>(),
+                "only elements that travel as they are can be made in place"
+            );
+        };
+        let arena = family::arena().map_err(EncodeError::NoOwner)?;
+        let owner = family::me().map_err(EncodeError::NoOwner)?;
+        type Root<T> = ArchivedVec<<T as Archive>::Archived>;
+        Self::encode_with(arena, owner, |encoder| {
+            let at_root = len
+                .checked_mul(size_of::<T>())
+                .and_then(|bytes| bytes.checked_next_multiple_of(align_of::<Root<T>>()))
+                .filter(|&bytes| i32::try_from(bytes).is_ok())
+                .ok_or_else(|| EncodeError::Serialize(rancor::BoxedError::new(TooLong(len))))?;
+            let align = align_of::<T>().max(align_of::<Root<T>>());
+            let sink = &mut encoder.writer;
+            // All at once: what grows later may move.
+            let first = sink
+                .reserve(at_root + size_of::<Root<T>>(), align)
+                .map_err(EncodeError::Serialize)?;
+            let elements = sink.address(first).cast::<T>();
+            for index in 0..len {
+                let element = make(index);
+                // SAFETY: aligned, within the room for `len` elements, and this process's alone until the parcel is made.
+                unsafe { elements.add(index).write(element) };
+            }
+            let root = first + at_root;
+            let place = sink.address(root).cast::<Root<T>>();
+            // SAFETY: room of this size and alignment, whose bytes are initialised as all of shared memory is; `root` is its
+            // position in the region.
+            let place = unsafe { Place::new_unchecked(root, place.as_ptr()) };
+            ArchivedVec::resolve_from_len(len, VecResolver::from_pos(first), place);
+            Ok(root)
         })
     }
 }
@@ -260,3 +318,14 @@ impl Drop for OneBlock {
         }
     }
 }
+
+#[derive(Debug)]
+struct TooLong(usize);
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} elements are more than a message of 2 GiB holds", self.0)
+    }
+}
+
+impl std::error::Error for TooLong {}

@@ -55,6 +55,27 @@ fn what_was_written_is_read() {
 }
 
 #[test]
+fn vectors_are_made_where_they_are_read() {
+    let (arena, _) = (family::arena().unwrap(), family::me().unwrap());
+    arena.flush();
+    let before = arena.census().blocks;
+    for len in [0, 1, 7, 100_000] {
+        let parcel = Parcel::from_fn(len, |n| [n as u16, 3, 4]).unwrap();
+        parcel.check().unwrap();
+        let expected: Vec<_> = (0..len).map(|n| [n as u16, 3, 4]).collect();
+        assert_eq!(parcel.decode().unwrap(), expected);
+    }
+    for len in [1 << 31, usize::MAX] {
+        let error = Parcel::from_fn(len, |_| 1_u64).map(drop).unwrap_err();
+        assert!(error.to_string().contains("2 GiB"), "{error}");
+    }
+    let panics = AssertUnwindSafe(|| Parcel::from_fn(1000, |n| if n == 500 { panic!("half-way") } else { 1_u8 }));
+    catch_unwind(panics).map(drop).unwrap_err();
+    arena.flush();
+    assert_eq!(arena.census().blocks, before);
+}
+
+#[test]
 fn a_panic_while_writing_leaves_nothing_behind() {
     let (arena, me) = (family::arena().unwrap(), family::me().unwrap());
     arena.flush();
