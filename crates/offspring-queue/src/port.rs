@@ -366,16 +366,17 @@ impl Port {
             }
             (self.core.over_bits() & Side::Receivers.gone() != 0).then_some(())
         };
-        // All who wait for rest wait for the same: each wakes the next.
-        let more = || true;
         let waiting = self.core.waiting(bell, Mode::Full, deadline, true, Spin::new());
-        waiting
-            .run(|| ring.is_at_rest(&self.head, me), more, deserted)
-            .map_err(|end| match end {
-                Ended::TimedOut => Unreceived::Empty,
-                Ended::Stopped(()) => Unreceived::Disconnected,
-                Ended::Corrupted(index, word) => Unreceived::Unusable(corrupted(index, word)),
-            })
+        let rest = waiting.run(|| ring.is_at_rest(&self.head, me), || true, deserted);
+        if rest.is_ok() {
+            // Rest is not taken: all who wait for it wait for the same, and each wakes the next.
+            bell.pass_on(|| true);
+        }
+        rest.map_err(|end| match end {
+            Ended::TimedOut => Unreceived::Empty,
+            Ended::Stopped(()) => Unreceived::Disconnected,
+            Ended::Corrupted(index, word) => Unreceived::Unusable(corrupted(index, word)),
+        })
     }
 
     fn spin(&self) -> Spin {

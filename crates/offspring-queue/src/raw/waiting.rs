@@ -38,7 +38,7 @@ impl<L: Lives> Waiting<'_, L> {
     ///
     /// A slot whose owner lives is waited for together with the owner's life. `stop` is asked before the last attempt that
     /// precedes a sleep, with whether a nap has just ended by itself, which is the time for slow questions; if that attempt
-    /// fails its answer ends the wait. Who has slept wakes others before it leaves if there is `more`.
+    /// fails its answer ends the wait. Who has slept and leaves with nothing wakes another if there is `more`.
     ///
     /// # Errors
     /// When the wait ended otherwise.
